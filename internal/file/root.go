@@ -16,6 +16,10 @@ import (
 // where content was to be read: a FIFO, a device or a directory.
 var ErrNotRegular = errors.New("not a regular file")
 
+// errNoProc hides the ENOENT of a missing /proc, which would say that a file is
+// missing.
+var errNoProc = errors.New("cannot be opened without /proc")
+
 // ErrTooLarge is returned when a file holds more than the reader allows.
 var ErrTooLarge = errors.New("file is larger than allowed")
 
@@ -86,8 +90,6 @@ func (r *Root) join(name string) string { return path.Join(r.name, name) }
 // Open opens the regular file name for reading. A FIFO or device is never
 // opened for I/O: it is recognised on an O_PATH descriptor first.
 func (r *Root) Open(name string) (*os.File, error) {
-	// O_NONBLOCK keeps a FIFO from blocking the open; devices are refused
-	// by the type check before anything is read.
 	pfd, err := r.openat2("open", name, unix.O_PATH)
 	if err != nil {
 		return nil, err
@@ -100,7 +102,12 @@ func (r *Root) Open(name string) (*os.File, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, &fs.PathError{Op: "open", Path: r.join(name), Err: ErrNotRegular}
 	}
+	// O_NONBLOCK keeps another's lease on the file (fcntl(2), F_SETLEASE) from
+	// blocking the open.
 	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", pfd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		err = errNoProc
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: r.join(name), Err: err}
 	}
@@ -122,7 +129,8 @@ func (r *Root) ReadFile(name string, limit int64) ([]byte, error) {
 	if size > limit {
 		return nil, &fs.PathError{Op: "read", Path: r.join(name), Err: ErrTooLarge}
 	}
-	buf := make([]byte, 0, size+1)
+	// Files of /proc and /sys have no size.
+	buf := make([]byte, 0, max(size+1, 4096))
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
@@ -180,7 +188,8 @@ func (r *Root) Lstat(name string) (Info, error) {
 	return StatFD(fd)
 }
 
-// Readlink returns the text of the symbolic link name.
+// Readlink returns the text of the symbolic link name, or EINVAL when name is
+// something else, as readlink(2) does.
 func (r *Root) Readlink(name string) (string, error) {
 	fd, err := r.openat2("readlink", name, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
@@ -189,6 +198,9 @@ func (r *Root) Readlink(name string) (string, error) {
 	defer unix.Close(fd)
 	var buf [unix.PathMax]byte
 	n, err := unix.Readlinkat(fd, "", buf[:])
+	if err == unix.ENOENT { // what an empty path gives for anything but a link
+		err = unix.EINVAL
+	}
 	if err != nil {
 		return "", &fs.PathError{Op: "readlink", Path: r.join(name), Err: err}
 	}

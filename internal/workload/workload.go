@@ -43,11 +43,14 @@ type Process struct {
 // Workload is one thing to act on, and how.
 type Workload struct {
 	Kind Kind
-	// Name is what a person calls it: "ssh.service", "session 3 of alice".
+	// Name is what a person calls it: "ssh.service", "session 3 of alice". It
+	// may hold any bytes; whoever prints it escapes it.
 	Name string
 	// Cgroup is the cgroup path that decided, empty if none did.
 	Cgroup string
-	// Key identifies the workload among all of one scan.
+	// Key identifies the workload among all of one scan, and is the same in
+	// the next scan for as long as the workload is the same. Workloads of
+	// equal Key have equal Kind, Name and Target.
 	Key string
 
 	// Target names what the remedy acts on; Command is the remedy as an

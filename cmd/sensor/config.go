@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/patchsensor/patchsensor/internal/filter"
+)
+
+// defaultConfig is read when --config names no other file.
+const defaultConfig = "/etc/sensor/sensor.yaml"
+
+// maxConfig bounds the configuration file, in bytes.
+const maxConfig = 1 << 20
+
+// config is the configuration file; deploy/sensor.yaml describes each key.
+type config struct {
+	Exclude []entry `yaml:"exclude"`
+	Source  entry   `yaml:"source"`
+	Color   entry   `yaml:"color"`
+	Root    entry   `yaml:"root"`
+	Proc    entry   `yaml:"proc"`
+	Output  entry   `yaml:"output"`
+}
+
+// configKeys are the keys of config, for messages.
+const configKeys = "exclude, source, color, root, proc, output"
+
+// entry is one value and the line on which it stands; line 0 means absent.
+type entry struct {
+	Value string
+	Line  int
+}
+
+// UnmarshalYAML takes a scalar as its text, whatever YAML would make of it.
+func (e *entry) UnmarshalYAML(n *yaml.Node) error {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: want one word or pattern here", n.Line)}}
+	}
+	e.Value, e.Line = n.Value, n.Line
+	return nil
+}
+
+// loadConfig reads the file name. A default file that does not exist is an
+// empty one; a named file must be there.
+func loadConfig(name string) (*config, error) {
+	file, explicit := name, true
+	if file == "" {
+		file, explicit = defaultConfig, false
+	}
+	fi, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !explicit:
+		return &config{}, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &usageError{err, "without --config, " + defaultConfig + " is read where it exists"}
+	case err != nil:
+		return nil, err
+	case !fi.Mode().IsRegular() && file != os.DevNull:
+		return nil, misuse("--config "+os.DevNull+" stands for an empty file", "%s: not a regular file", file)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return parseConfig(f, file)
+}
+
+// parseConfig parses a configuration file. Each error names file and line.
+func parseConfig(r io.Reader, name string) (*config, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(text) > maxConfig {
+		return nil, misuse("", "%s: larger than %d bytes", name, maxConfig)
+	}
+	c := &config{}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil && err != io.EOF {
+		return nil, &usageError{placed(name, err), "the keys are " + configKeys}
+	}
+	if err := dec.Decode(&yaml.Node{}); err != io.EOF {
+		return nil, misuse("keep everything before the first \"---\"", "%s: more than one YAML document", name)
+	}
+	if err := c.check(name); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// placed turns yaml's errors ("yaml: line 3: …", or a list of "line 3: …")
+// into one line "FILE:3: …" each.
+func placed(name string, err error) error {
+	var typed *yaml.TypeError
+	texts := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
+	if errors.As(err, &typed) {
+		texts = typed.Errors
+	}
+	var errs []error
+	for _, text := range texts {
+		if rest, ok := strings.CutPrefix(text, "line "); ok {
+			if line, message, ok := strings.Cut(rest, ": "); ok {
+				message = strings.TrimSuffix(message, " not found in type main.config")
+				message = strings.Replace(message, "field ", "unknown key ", 1)
+				errs = append(errs, fmt.Errorf("%s:%s: %s", name, line, message))
+				continue
+			}
+		}
+		errs = append(errs, fmt.Errorf("%s: %s", name, text))
+	}
+	return errors.Join(errs...)
+}
+
+// check holds the values against what the flags of the same names accept.
+func (c *config) check(name string) error {
+	for _, k := range []struct {
+		key     string
+		entry   entry
+		allowed []string
+	}{
+		{"source", c.Source, sources},
+		{"color", c.Color, colorModes},
+		{"output", c.Output, staleFormats},
+	} {
+		if k.entry.Line > 0 && !slices.Contains(k.allowed, k.entry.Value) {
+			return misuse("", "%s:%d: %s %q: want one of %s", name, k.entry.Line, k.key, k.entry.Value, strings.Join(k.allowed, ", "))
+		}
+	}
+	for _, e := range c.Exclude {
+		if _, err := filter.ParseExclude([]string{e.Value}); err != nil {
+			return &usageError{errors.New(name + ":" + strconv.Itoa(e.Line) + ": " + err.Error()), ""}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+// Package filter narrows a report to what was asked about and leaves out what
+// the operator does not want to see. It never turns "not known" into "no": what
+// might match is counted, and what is left out is said.
+package filter
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/patchsensor/patchsensor/sensor"
+)
+
+// Filter chooses findings. Within a field any value may match, between fields
+// all must; an empty field asks for nothing. A finding is kept or dropped as a
+// whole, because a workload is acted on as a whole.
+type Filter struct {
+	Packages []Glob // binary or source package name
+	CVEs     []string
+	Units    []Glob // name of the workload, ".service" may be left out
+	Actions  []sensor.Action
+	Domains  []sensor.Domain
+	States   []sensor.State
+	PIDs     []int
+	UIDs     []uint32
+}
+
+// answer is three-valued, ordered so that min is "and" and max is "or".
+type answer int
+
+const (
+	no answer = iota
+	maybe
+	yes
+)
+
+// Empty reports whether the filter keeps everything.
+func (f *Filter) Empty() bool {
+	return len(f.Packages) == 0 && len(f.CVEs) == 0 && len(f.Units) == 0 && len(f.Actions) == 0 &&
+		len(f.Domains) == 0 && len(f.States) == 0 && len(f.PIDs) == 0 && len(f.UIDs) == 0
+}
+
+// Apply returns the report with the findings that match and a summary of
+// these; what was looked at stays as it was. Where findings might match, for
+// all that is known of them, the result is incomplete and a warning says so.
+// The report given is left as it is.
+func (f *Filter) Apply(r *sensor.Report) *sensor.Report {
+	if f.Empty() {
+		return r
+	}
+	out := *r
+	out.Findings = make([]sensor.Finding, 0, len(r.Findings))
+	perhaps := 0
+	for i := range r.Findings {
+		switch f.match(&r.Findings[i]) {
+		case yes:
+			out.Findings = append(out.Findings, r.Findings[i])
+		case maybe:
+			perhaps++
+		}
+	}
+	out.Summary = summarize(r.Summary, out.Findings)
+	if perhaps > 0 {
+		out.Complete = false
+		out.Warnings = append(slices.Clip(r.Warnings), sensor.Warning{
+			Subject: "filter",
+			Message: fmt.Sprintf("workloads that may match, their packages or CVEs are not known: %d", perhaps),
+			Help:    "without --package and --cve they are shown",
+		})
+	}
+	return &out
+}
+
+func (f *Filter) match(x *sensor.Finding) answer {
+	return min(
+		among(f.Actions, x.Remedy.Action),
+		among(f.Domains, x.Domain),
+		among(f.States, x.State),
+		f.matchUnit(x),
+		f.matchProcess(x),
+		f.matchPackage(x),
+		f.matchCVE(x),
+	)
+}
+
+func among[T comparable](want []T, have T) answer {
+	if len(want) == 0 || slices.Contains(want, have) {
+		return yes
+	}
+	return no
+}
+
+func (f *Filter) matchUnit(x *sensor.Finding) answer {
+	if len(f.Units) == 0 {
+		return yes
+	}
+	name := x.Workload.Name
+	short, _ := strings.CutSuffix(name, ".service")
+	for _, g := range f.Units {
+		if g.Match(name) || g.Match(short) {
+			return yes
+		}
+	}
+	return no
+}
+
+func (f *Filter) matchProcess(x *sensor.Finding) answer {
+	pid, uid := no, no
+	for i := range x.Processes {
+		pid = max(pid, among(f.PIDs, x.Processes[i].PID))
+		uid = max(uid, among(f.UIDs, x.Processes[i].UID))
+	}
+	if len(f.PIDs) == 0 {
+		pid = yes
+	}
+	if len(f.UIDs) == 0 {
+		uid = yes
+	}
+	return min(pid, uid)
+}
+
+func (f *Filter) matchPackage(x *sensor.Finding) answer {
+	if len(f.Packages) == 0 {
+		return yes
+	}
+	for i := range x.Packages {
+		p := &x.Packages[i]
+		for _, g := range f.Packages {
+			if g.Match(p.Name) || p.Source != "" && g.Match(p.Source) {
+				return yes
+			}
+		}
+	}
+	if ownerOpen(x) {
+		return maybe
+	}
+	return no
+}
+
+// ownerOpen reports whether the finding may run code of packages that it does
+// not name.
+func ownerOpen(x *sensor.Finding) bool {
+	files := 0
+	for i := range x.Processes {
+		for _, file := range x.Processes[i].Files {
+			files++
+			if file.State == sensor.Unknown && file.Package == "" {
+				return true
+			}
+		}
+	}
+	return x.State == sensor.Unknown && files == 0
+}
+
+func (f *Filter) matchCVE(x *sensor.Finding) answer {
+	if len(f.CVEs) == 0 {
+		return yes
+	}
+	if len(x.Packages) == 0 || ownerOpen(x) {
+		return f.namedCVE(x, maybe)
+	}
+	return f.namedCVE(x, no)
+}
+
+// namedCVE looks for the CVEs in what the packages list; otherwise is the
+// answer where each list is known and none holds one.
+func (f *Filter) namedCVE(x *sensor.Finding, otherwise answer) answer {
+	for i := range x.Packages {
+		if x.Packages[i].CVEs == nil {
+			otherwise = maybe
+		}
+		for _, cve := range x.Packages[i].CVEs {
+			if slices.Contains(f.CVEs, cve) {
+				return yes
+			}
+		}
+	}
+	return otherwise
+}
+
+// summarize counts the findings; what was looked at is taken over from s.
+func summarize(s sensor.Summary, findings []sensor.Finding) sensor.Summary {
+	sum := sensor.Summary{Processes: s.Processes, Workloads: s.Workloads}
+	for i := range findings {
+		switch findings[i].State {
+		case sensor.Stale:
+			sum.Stale++
+		case sensor.Missing:
+			sum.Missing++
+		case sensor.Unknown:
+			sum.Unknown++
+		}
+		switch findings[i].Remedy.Action {
+		case sensor.Restart:
+			sum.Restart++
+		case sensor.Redeploy:
+			sum.Redeploy++
+		case sensor.Reboot:
+			sum.Reboot++
+		}
+	}
+	return sum
+}

@@ -1,0 +1,117 @@
+package dpkg
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+)
+
+// syntheticPackages and syntheticFiles make a database of 10 MB of lists, the
+// size of a large desktop's.
+const syntheticPackages, syntheticFiles = 3000, 50
+
+func synthetic(b *testing.B) *Database {
+	dir := b.TempDir()
+	var status strings.Builder
+	for i := range syntheticPackages {
+		name := fmt.Sprintf("synthetic-package-%04d", i)
+		fmt.Fprintf(&status, "Package: %s\nStatus: install ok installed\nPriority: optional\nSection: libs\nInstalled-Size: 1234\n"+
+			"Maintainer: Somebody <somebody@example.org>\nArchitecture: amd64\nMulti-Arch: same\nVersion: 1.%d-1\n"+
+			"Depends: libc6 (>= 2.34), libgcc-s1 (>= 3.0), zlib1g (>= 1:1.2.0)\nDescription: a package\n of some\n lines\n\n", name, i)
+		var list strings.Builder
+		list.WriteString("/.\n/usr\n/usr/lib\n/usr/lib/x86_64-linux-gnu\n")
+		for j := range syntheticFiles {
+			fmt.Fprintf(&list, "/usr/lib/x86_64-linux-gnu/%s/plugins/libplugin-%d.so.%d.0\n", name, j, j%7)
+		}
+		write(b, dir, admin+"info/"+name+":amd64.list", list.String())
+	}
+	write(b, dir, admin+"status", status.String())
+	return open(b, dir)
+}
+
+func syntheticPaths() []string {
+	var paths []string
+	for i := range 500 {
+		paths = append(paths, fmt.Sprintf("/usr/lib/x86_64-linux-gnu/synthetic-package-%04d/plugins/libplugin-%d.so.%d.0", i*6, i%50, i%50%7))
+	}
+	return paths
+}
+
+// BenchmarkOwners asks for 500 files; BenchmarkLists below is its floor.
+func BenchmarkOwners(b *testing.B) {
+	d := synthetic(b)
+	paths := syntheticPaths()
+	for b.Loop() {
+		if got, err := d.Owners(paths); err != nil || len(got) != len(paths) {
+			b.Fatalf("%d of %d owners, %v", len(got), len(paths), err)
+		}
+	}
+}
+
+// BenchmarkLists only reads all file lists.
+func BenchmarkLists(b *testing.B) {
+	d := synthetic(b)
+	for b.Loop() {
+		if err := d.eachList(func(*record, list) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOpen reads the status file.
+func BenchmarkOpen(b *testing.B) {
+	d := synthetic(b)
+	b.Run("status", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := Open(d.root); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkHost measures the same on this machine's own database.
+func BenchmarkHost(b *testing.B) {
+	root, err := file.OpenRoot("/")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer root.Close()
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := Open(root); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	d, err := Open(root)
+	if err != nil {
+		b.Fatal(err)
+	}
+	owned, err := d.Providers([]string{"libc.so.6", "libz.so.1.2.13", "libssl.so.3", "bash", "libcrypto.so.3"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var paths []string
+	for _, os := range owned {
+		for _, o := range os {
+			paths = append(paths, o.Path)
+		}
+	}
+	b.Run("owners", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := d.Owners(paths); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("history", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := d.readLogs(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,133 @@
+package dpkg
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
+)
+
+const docDir = "usr/share/doc/"
+
+// Changelog returns what the changelog that p brought says of the versions
+// newer than after, newest first. For a package rebuilt without a change of
+// source (+bN), the entries of changelog.Debian.ARCH come first.
+//
+// The entries are those from p's own version down to, and without, the first
+// one that is not newer than after. So an entry that p was made from counts
+// even when its version sorts above p's, as 1.2-3 does above 1.2-3~bpo12+1.
+// Complete says that such a last one was reached: a changelog whose old
+// entries were removed may end before.
+//
+// The error is owner.ErrNoChangelog, with the reason, if there is no changelog
+// (images often drop them) or it does not have p's version: then it numbers
+// the source, whose versions cannot be compared with those of the package.
+// Damage below p's version is told by Problems, and Complete is false.
+func (d *Database) Changelog(p owner.Package, after string) (owner.Changelog, error) {
+	var out owner.Changelog
+	if !validName([]byte(p.Name)) {
+		return out, fmt.Errorf("%w: %w", owner.ErrNoChangelog, errPackageName)
+	}
+	if _, err := Compare(p.Version, after); err != nil {
+		return out, err
+	}
+	dir := docDir + p.Name + "/"
+	names := [][]string{
+		{dir + "changelog.Debian." + p.Arch + ".gz", dir + "changelog.Debian." + p.Arch},
+		// Without a Debian changelog the package is a native one, or one of
+		// which only the upstream changelog is left.
+		{dir + "changelog.Debian.gz", dir + "changelog.Debian", dir + "changelog.gz", dir + "changelog"},
+	}
+	w := window{installed: p.Version, after: after, out: &out}
+	var cause error
+	for _, alternatives := range names {
+		name, r, err := d.openFirst(alternatives)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			out.File = "/" + name
+			err = w.read(newChangelogReader(name, r))
+			r.Close()
+		}
+		if err != nil {
+			cause = defect(name, -1, err)
+			if oe := (*owner.Error)(nil); errors.As(err, &oe) {
+				cause = oe
+			}
+			d.defects.add(cause)
+		}
+		if out.Complete {
+			break
+		}
+	}
+	out.Complete = out.Complete && cause == nil
+	switch {
+	case w.found:
+		return out, nil
+	case cause != nil:
+		return owner.Changelog{}, fmt.Errorf("%w: %w", owner.ErrNoChangelog, cause)
+	case out.File != "":
+		return owner.Changelog{}, fmt.Errorf("%w: %s does not have version %s", owner.ErrNoChangelog, out.File, p.Version)
+	}
+	return owner.Changelog{}, fmt.Errorf("%w in /%s", owner.ErrNoChangelog, dir)
+}
+
+// openFirst opens the first of the files that exists.
+func (d *Database) openFirst(names []string) (name string, r io.ReadCloser, err error) {
+	for _, name = range names {
+		r, err = d.openText(name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return name, r, err
+		}
+	}
+	return name, nil, err
+}
+
+// window takes the entries between two versions out of changelogs.
+type window struct {
+	installed, after string
+	found            bool // the installed version has been met
+	out              *owner.Changelog
+}
+
+// read takes what it needs of one changelog and stops as soon as it has it.
+func (w *window) read(c *changelogReader) error {
+	for {
+		ver, err := c.header()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !w.found {
+			newer, err := Compare(ver, w.installed)
+			if err != nil {
+				return defect(c.name, c.in.start, err)
+			}
+			switch {
+			case newer > 0:
+				c.entry() // of a newer package that shares the directory
+				continue
+			case withoutRebuild(ver) != withoutRebuild(w.installed):
+				return nil
+			}
+			w.found = true
+		}
+		order, err := Compare(ver, w.after)
+		if err != nil {
+			return defect(c.name, c.in.start, err)
+		}
+		if order <= 0 {
+			w.out.Complete = true
+			return nil
+		}
+		if len(w.out.Entries) == maxEntries {
+			return defect(c.name, c.in.start, errEntries)
+		}
+		w.out.Entries = append(w.out.Entries, c.entry())
+	}
+}

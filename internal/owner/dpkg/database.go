@@ -1,0 +1,211 @@
+// Package dpkg reads the package database of Debian and its derivatives in any
+// root: which package owns a file, what content it recorded, what was
+// installed when, and what a new version changed.
+//
+// The files it reads and what describes them:
+//
+//	var/lib/dpkg/status, updates/*   deb-control(5) stanzas, dpkg(1)
+//	var/lib/dpkg/status.d/*          one stanza a file, as distroless images have it
+//	var/lib/dpkg/info/*.list         paths of a package, one a line (lib/dpkg/db-fsys-files.c)
+//	var/lib/dpkg/info/*.md5sums      deb-md5sums(5)
+//	var/lib/dpkg/diversions          dpkg-divert(1) (lib/dpkg/db-fsys-divert.c)
+//	var/log/dpkg.log*                dpkg(1), section "FILES"
+//	usr/share/doc/*/changelog*       deb-changelog(5), Debian Policy 4.4 and 12.7
+package dpkg
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
+)
+
+const (
+	admin = "var/lib/dpkg/"
+	// maxStatus bounds a status file; a machine with every package of Debian
+	// installed stays below it.
+	maxStatus = 64 << 20
+	// maxStanza bounds a file of status.d or updates, each one stanza long.
+	maxStanza = 1 << 20
+	// maxPackages bounds the packages of one root; Debian has some 70,000.
+	maxPackages = 1 << 17
+	// maxNames bounds the entries of a directory that are looked at.
+	maxNames = 1 << 17
+)
+
+// errTooMany says that a root has more of something than is looked at.
+var errTooMany = errors.New("too many entries: the rest is ignored")
+
+// Database is the dpkg database of one root as it stood when it was opened;
+// file lists, checksums, logs and changelogs are read when asked for. It is
+// safe for concurrent use.
+type Database struct {
+	root       *file.Root
+	packages   []record // those that may own files
+	diversions []diversion
+	merged     []alias
+	defects    defects
+
+	historyOnce sync.Once
+	changes     []owner.Change
+	historyErr  error
+}
+
+// Open reads the database of root, which must stay open for as long as the
+// Database is used. The error is owner.ErrNoDatabase if the root has neither a
+// status file nor a status.d directory, and an *owner.Error if what it has
+// cannot be read at all; lesser damage is told by Problems.
+func Open(root *file.Root) (*Database, error) {
+	d := &Database{root: root}
+	var s stanzas
+	found, err := d.readStatus(&s)
+	if err != nil {
+		return nil, err
+	}
+	foundDir, err := d.readStatusDir(&s)
+	if err != nil {
+		if !found {
+			return nil, err
+		}
+		d.defects.add(err)
+	}
+	if !found && !foundDir {
+		return nil, owner.ErrNoDatabase
+	}
+	d.packages = s.owning()
+	if err := d.readDiversions(); err != nil {
+		d.defects.add(err)
+	}
+	d.merged = mergedDirectories(root)
+	return d, nil
+}
+
+// Packages returns the packages that may have files in the root, in the order
+// of name and architecture. Those in state config-files or not-installed are
+// not among them.
+func (d *Database) Packages() []owner.Package {
+	out := make([]owner.Package, len(d.packages))
+	for i := range d.packages {
+		out[i] = d.packages[i].Package
+	}
+	return out
+}
+
+// Problems returns the defects that were met so far, each an *owner.Error and
+// each once. Everything beside them was read.
+func (d *Database) Problems() []error { return d.defects.all() }
+
+// readStatus reads the status file and then, as dpkg itself does, the stanzas
+// in updates, which a dpkg that runs or died has not merged yet
+// (lib/dpkg/dbmodify.c, cleanupdates).
+func (d *Database) readStatus(s *stanzas) (found bool, err error) {
+	name := admin + "status"
+	content, err := d.root.ReadFile(name, maxStatus)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, defect(name, -1, err)
+	}
+	d.parseStanzas(s, content, source{file: name})
+
+	names, err := d.list(admin + "updates")
+	if err != nil {
+		d.defects.add(err)
+		return true, nil
+	}
+	for _, n := range names {
+		if strings.Trim(n, "0123456789") != "" {
+			continue
+		}
+		name := admin + "updates/" + n
+		content, err := d.root.ReadFile(name, maxStanza)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // merged meanwhile
+		}
+		if err != nil {
+			d.defects.add(defect(name, -1, err))
+			continue
+		}
+		d.parseStanzas(s, content, source{file: name, override: true})
+	}
+	return true, nil
+}
+
+// readStatusDir reads status.d, where distroless images keep a control file
+// for each package, without a Status field.
+func (d *Database) readStatusDir(s *stanzas) (found bool, err error) {
+	dir := admin + "status.d"
+	if _, err := d.root.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	names, err := d.list(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, n := range names {
+		if strings.HasSuffix(n, ".md5sums") {
+			continue
+		}
+		name := dir + "/" + n
+		content, err := d.root.ReadFile(name, maxStanza)
+		if err != nil {
+			d.defects.add(defect(name, -1, err))
+			continue
+		}
+		d.parseStanzas(s, content, source{file: name, control: true})
+	}
+	return true, nil
+}
+
+func (d *Database) parseStanzas(s *stanzas, content []byte, src source) {
+	for err := range s.parse(content, src) {
+		d.defects.add(err)
+	}
+}
+
+func (d *Database) readDiversions() error {
+	name := admin + "diversions"
+	content, err := d.root.ReadFile(name, maxStatus)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return defect(name, -1, err)
+	}
+	d.diversions, err = parseDiversions(name, bytes.NewReader(content))
+	return err
+}
+
+// list returns the sorted names in a directory, none if there is no such one.
+func (d *Database) list(dir string) ([]string, error) {
+	names, err := d.root.ReadDir(dir, maxNames)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, defect(dir, -1, err)
+	}
+	if len(names) == maxNames {
+		d.defects.add(defect(dir, -1, errTooMany))
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// find returns the record of a package that Packages returned.
+func (d *Database) find(name, arch string) (*record, bool) {
+	i, ok := slices.BinarySearchFunc(d.packages, name, func(r record, name string) int {
+		return cmp.Or(cmp.Compare(r.Name, name), cmp.Compare(r.Arch, arch))
+	})
+	if !ok {
+		return nil, false
+	}
+	return &d.packages[i], true
+}

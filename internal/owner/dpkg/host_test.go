@@ -1,0 +1,103 @@
+package dpkg
+
+import (
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
+)
+
+// TestHost compares what this package reads with what dpkg-query says of the
+// machine's own database.
+func TestHost(t *testing.T) {
+	d := open(t, "/")
+	noProblems(t, d)
+
+	var got []string
+	for _, p := range d.Packages() {
+		got = append(got, p.Name+" "+p.Arch+" "+p.Version+" "+p.Source+" "+p.SourceVersion)
+	}
+	want := query(t, "-W", "-f", "${db:Status-Status}\t${Package} ${Architecture} ${Version} ${source:Package} ${source:Version}\n")
+	want = slices.DeleteFunc(want, func(l string) bool {
+		return strings.HasPrefix(l, stateNotInstalled) || strings.HasPrefix(l, stateConfigFiles)
+	})
+	for i, l := range want {
+		_, want[i], _ = strings.Cut(l, "\t")
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("packages differ from dpkg-query's:\n%q\n%q", got, want)
+	}
+
+	// Shared libraries and programs, by their canonical paths.
+	owners := make(map[string]string)
+	for _, pattern := range []string{"*/lib/*/lib*.so.*", "*/bin/*", "*/sbin/*"} {
+		for _, l := range query(t, "-S", pattern) {
+			pkg, listed, ok := strings.Cut(l, ": ")
+			canonical, err := filepath.EvalSymlinks(listed)
+			if !ok || err != nil || strings.ContainsAny(pkg, ", ") {
+				continue // diverted, gone, or of several packages
+			}
+			if dir, err := filepath.EvalSymlinks(filepath.Dir(listed)); err != nil || filepath.Join(dir, filepath.Base(listed)) != canonical {
+				continue // a link
+			}
+			owners[canonical], _, _ = strings.Cut(pkg, ":")
+		}
+	}
+	if len(owners) < 100 {
+		t.Fatalf("only %d files to compare", len(owners))
+	}
+	diverted := make(map[string]bool)
+	for _, v := range d.diversions {
+		for _, p := range []string{v.from, v.to} {
+			for _, s := range spellings(p, d.merged) {
+				diverted[s] = true
+			}
+			diverted["/usr"+p] = true
+		}
+	}
+	paths := make([]string, 0, len(owners))
+	for p := range owners {
+		if !diverted[p] {
+			paths = append(paths, p)
+		}
+	}
+	found, err := d.Owners(paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range paths {
+		if found[p].Package.Name != owners[p] {
+			t.Errorf("%s belongs to %q, dpkg-query says %q", p, found[p].Package.Name, owners[p])
+		}
+	}
+	noProblems(t, d)
+
+	changes, err := d.History()
+	if err != nil {
+		t.Error(err)
+	}
+	newest := make(map[[2]string]owner.Change)
+	for _, c := range changes {
+		newest[[2]string{c.Name, c.Arch}] = c
+		if c.End.IsZero() || c.End.Before(c.Begin) {
+			t.Logf("unfinished or odd: %+v", c)
+		}
+	}
+	t.Logf("%d packages, %d paths, %d changes of %d packages", len(got), len(paths), len(changes), len(newest))
+	noProblems(t, d)
+}
+
+// query runs dpkg-query and returns the lines it prints.
+func query(t *testing.T, args ...string) []string {
+	t.Helper()
+	out, err := exec.Command("dpkg-query", args...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}

@@ -1,0 +1,231 @@
+// Package probe is the life of the kernel side: it loads the BPF programs of
+// bpf/, runs them, decodes what they say and counts what they lost. It knows
+// nothing of /proc, packages and verdicts.
+package probe
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
+)
+
+// ErrUnavailable says that this kernel, or the privileges held, do not allow
+// the program to run. The error around it says what was refused.
+var ErrUnavailable = errors.New("BPF snapshot unavailable")
+
+// Snapshot is the loaded iterator program of bpf/snapshot.bpf.c.
+type Snapshot struct {
+	objects snapshotObjects
+	iter    *link.Iter
+}
+
+// OpenSnapshot loads the program. It needs CAP_BPF and CAP_PERFMON (or
+// CAP_SYS_ADMIN), kernel BTF and Linux 5.12.
+func OpenSnapshot() (*Snapshot, error) {
+	// Before Linux 5.11 maps were charged to RLIMIT_MEMLOCK; failing to raise
+	// it matters only if the load below fails.
+	_ = rlimit.RemoveMemlock()
+	s := new(Snapshot)
+	if err := loadSnapshotObjects(&s.objects, nil); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, plain(err))
+	}
+	it, err := link.AttachIter(link.IterOptions{Program: s.objects.Snapshot})
+	if err != nil {
+		s.objects.Close()
+		return nil, fmt.Errorf("%w: attach iterator: %w", ErrUnavailable, err)
+	}
+	s.iter = it
+	return s, nil
+}
+
+// plain reduces a verifier error to its cause: the log belongs to developers.
+func plain(err error) error {
+	var ve *ebpf.VerifierError
+	if errors.As(err, &ve) && ve.Cause != nil {
+		return ve.Cause
+	}
+	return err
+}
+
+// Close unloads the program.
+func (s *Snapshot) Close() error {
+	return errors.Join(s.iter.Close(), s.objects.Close())
+}
+
+// Read makes one pass over all processes. Processes without executable file
+// mappings are not in the answer.
+func (s *Snapshot) Read(ctx context.Context) ([]snapshot.Process, error) {
+	if err := s.objects.LastProcess.Set(uint64(0)); err != nil {
+		return nil, fmt.Errorf("reset snapshot: %w", err)
+	}
+	r, err := s.iter.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open snapshot: %w", err)
+	}
+	defer r.Close()
+	// The kernel hands out at most 8 pages a read (bpf_seq_read).
+	return decode(ctx, bufio.NewReaderSize(r, 32<<10))
+}
+
+// FormatError is a record that does not follow bpf/event.h.
+type FormatError struct {
+	Offset int64
+	Err    error
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("BPF snapshot: offset %d: %v", e.Offset, e.Err)
+}
+
+func (e *FormatError) Unwrap() error { return e.Err }
+
+const (
+	processSize = int(unsafe.Sizeof(snapshotProcessRecord{}))
+	mappingSize = int(unsafe.Sizeof(snapshotMappingRecord{}))
+)
+
+// decode reads records until the end, in native byte order as the kernel wrote
+// them. A process whose threads appear more than once is merged.
+func decode(ctx context.Context, r io.Reader) ([]snapshot.Process, error) {
+	var (
+		d      decoder
+		buf    [max(processSize, mappingSize)]byte
+		offset int64
+	)
+	d.index = make(map[identity]int)
+	d.listed = make(map[uint64]int)
+	for {
+		if _, err := io.ReadFull(r, buf[:4]); err == io.EOF {
+			return d.finish(), nil
+		} else if err != nil {
+			return nil, &FormatError{offset, err}
+		}
+		var size int
+		switch kind := snapshotRecordKind(binary.NativeEndian.Uint32(buf[:])); kind {
+		case snapshotRecordKindRECORD_PROCESS:
+			size = processSize
+		case snapshotRecordKindRECORD_MAPPING:
+			size = mappingSize
+		default:
+			return nil, &FormatError{offset, fmt.Errorf("unknown record kind %d", kind)}
+		}
+		if _, err := io.ReadFull(r, buf[4:size]); err != nil {
+			return nil, &FormatError{offset, fmt.Errorf("record cut short: %w", err)}
+		}
+		if size == processSize {
+			d.process(buf[:size])
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		} else if err := d.mapping(buf[:size]); err != nil {
+			return nil, &FormatError{offset, err}
+		}
+		offset += int64(size)
+	}
+}
+
+type identity struct {
+	pid   uint32
+	start uint64
+}
+
+type decoder struct {
+	processes []snapshot.Process
+	index     map[identity]int
+	current   int // index of the process that mappings belong to
+	// listed says which process listed a file last.
+	listed map[uint64]int
+	// arena holds the mappings of all processes in a few large pieces;
+	// those of the current process begin at first.
+	arena []snapshot.Mapping
+	first int
+}
+
+const arenaSize = 8 << 10
+
+func (d *decoder) process(b []byte) {
+	// The buffer is a copy of a C structure without padding; alignment is
+	// the decoder's own buffer, so the fields are read one by one.
+	var r snapshotProcessRecord
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&r)), processSize), b)
+	d.finish()
+	id := identity{r.Pid, r.Start}
+	if i, ok := d.index[id]; ok {
+		d.current = i
+		d.first = len(d.arena)
+		return
+	}
+	comm := unsafe.Slice((*byte)(unsafe.Pointer(&r.Comm)), len(r.Comm))
+	if i := bytes.IndexByte(comm, 0); i >= 0 {
+		comm = comm[:i]
+	}
+	tid := int(r.Tid)
+	if r.Flags&snapshotProcessFlagPROCESS_ZOMBIE_LEADER == 0 {
+		tid = int(r.Pid)
+	}
+	d.index[id] = len(d.processes)
+	d.current = len(d.processes)
+	d.processes = append(d.processes, snapshot.Process{
+		PID: int(r.Pid), TID: tid, PPID: int(r.Ppid), InnerPID: int(r.InnerPid),
+		Start: time.Duration(r.Start), UID: r.Uid, Comm: string(comm),
+		PIDNS: r.PidNs, MntNS: r.MntNs, RootKey: r.RootKey, CgroupKey: r.CgroupKey,
+		ForkNoExec: r.Flags&snapshotProcessFlagPROCESS_FORKNOEXEC != 0,
+		Aux:        snapshot.Aux{Phdr: r.AtPhdr, Phnum: r.AtPhnum, ExecFn: r.AtExecfn},
+	})
+	d.first = len(d.arena)
+}
+
+var errOrphan = errors.New("mapping before any process")
+
+func (d *decoder) mapping(b []byte) error {
+	if len(d.processes) == 0 {
+		return errOrphan
+	}
+	var r snapshotMappingRecord
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&r)), mappingSize), b)
+	if last, ok := d.listed[r.FileKey]; ok && last == d.current {
+		return nil
+	}
+	d.listed[r.FileKey] = d.current
+	if len(d.arena) == cap(d.arena) {
+		mine := d.arena[d.first:]
+		d.arena = append(make([]snapshot.Mapping, 0, max(arenaSize, 2*len(mine))), mine...)
+		d.first = 0
+	}
+	d.arena = append(d.arena, snapshot.Mapping{
+		Start: r.Start, End: r.End, FileKey: r.FileKey,
+		ID:    file.LayerID(r.Dev, r.Ino),
+		Ctime: r.Ctime*int64(time.Second) + int64(r.CtimeNsec), Size: int64(r.Size),
+		Exe: r.Flags&snapshotMappingFlagMAPPING_EXE != 0,
+	})
+	return nil
+}
+
+// finish gives the current process its mappings.
+func (d *decoder) finish() []snapshot.Process {
+	if len(d.processes) == 0 || d.first == len(d.arena) {
+		return d.processes
+	}
+	p := &d.processes[d.current]
+	mine := d.arena[d.first:len(d.arena):len(d.arena)]
+	if p.Mappings == nil {
+		p.Mappings = mine
+	} else {
+		p.Mappings = append(p.Mappings, mine...)
+	}
+	d.first = len(d.arena)
+	return d.processes
+}

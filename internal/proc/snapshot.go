@@ -1,0 +1,188 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
+)
+
+// Method is a way to list a process's mappings.
+type Method int
+
+// The methods.
+const (
+	ByQuery Method = iota // PROCMAP_QUERY, Linux 6.11
+	ByText                // the text of /proc/PID/maps
+)
+
+// Snapshot lists every process of the procfs that has user memory, with its
+// executable file mappings. A process that cannot be read is listed with Err;
+// one that ends meanwhile is left out.
+func (f FS) Snapshot(ctx context.Context, by Method) ([]snapshot.Process, error) {
+	pids, err := f.PIDs()
+	if err != nil {
+		return nil, err
+	}
+	s := snapshotter{seed: maphash.MakeSeed(), by: by, files: make(map[fileKey]uint64), listed: make(map[uint64]int)}
+	list := make([]snapshot.Process, 0, len(pids))
+	for _, pid := range pids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		p, ok, err := s.process(f, pid)
+		if errors.Is(err, ErrNoQuery) {
+			return nil, err
+		}
+		if ok {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+type snapshotter struct {
+	seed   maphash.Seed
+	by     Method
+	files  map[fileKey]uint64
+	listed map[uint64]int // the process that listed a file last
+}
+
+// fileKey tells files apart as /proc/PID/maps does.
+type fileKey struct {
+	id    file.ID
+	path  string
+	mntNS uint32
+}
+
+// process reads one process; ok is false for one that is gone or has no user
+// memory.
+func (s *snapshotter) process(f FS, pid int) (snapshot.Process, bool, error) {
+	dir, err := f.Process(pid)
+	if err != nil {
+		return snapshot.Process{}, false, nil
+	}
+	defer dir.Close()
+	st, err := dir.Stat()
+	if errors.Is(err, ErrGone) {
+		return snapshot.Process{}, false, nil
+	}
+	if err != nil {
+		return snapshot.Process{PID: pid, TID: pid, Err: err}, true, nil
+	}
+	if st.Kernel() {
+		return snapshot.Process{}, false, nil
+	}
+	p := snapshot.Process{PID: pid, TID: pid, PPID: st.PPID, Start: st.Start, Uncertainty: Tick,
+		Comm: st.Comm, ForkNoExec: st.ForkNoExec()}
+	live := dir
+	if st.Dead() {
+		thread, err := survivor(f, dir)
+		if err != nil || thread == nil {
+			return snapshot.Process{}, false, nil
+		}
+		defer thread.Close()
+		live, p.TID = thread, thread.PID()
+	}
+	s.identity(live, &p)
+	p.Err = s.mappings(live, &p)
+	if errors.Is(p.Err, ErrGone) {
+		return snapshot.Process{}, false, nil
+	}
+	if p.Err == nil {
+		// A process whose memory cannot be read still has mappings.
+		if aux, err := live.Auxv(); err == nil {
+			p.Aux = aux
+		}
+	}
+	return p, true, p.Err
+}
+
+// survivor opens a live thread of a process whose main thread has ended, nil if
+// there is none.
+func survivor(f FS, dir *Process) (*Process, error) {
+	tids, err := dir.Threads()
+	if err != nil {
+		return nil, err
+	}
+	for _, tid := range tids {
+		if tid == dir.PID() {
+			continue
+		}
+		t, err := f.Process(tid)
+		if err != nil {
+			continue
+		}
+		status, err := t.Status()
+		st, err2 := t.Stat()
+		if err == nil && err2 == nil && status.TGID == dir.PID() && !st.Dead() {
+			return t, nil
+		}
+		t.Close()
+	}
+	return nil, nil
+}
+
+// identity fills what is known without reading the mappings; each part may be
+// refused without harm to the others.
+func (s *snapshotter) identity(dir *Process, p *snapshot.Process) {
+	if status, err := dir.Status(); err == nil {
+		p.UID = status.UID
+		if n := len(status.NSPIDs); n > 0 {
+			p.InnerPID = status.NSPIDs[n-1]
+		}
+	}
+	p.PIDNS, _ = dir.PIDNS()
+	p.MntNS, _ = dir.MntNS()
+	// The root directory is known by mount and inode (statx(2),
+	// STATX_MNT_ID, Linux 5.8): the same directory may carry other mounts
+	// in another mount namespace.
+	var st unix.Statx_t
+	if err := unix.Statx(dir.FD(), "root", 0, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st); err == nil {
+		p.RootKey = s.key(uint64(st.Dev_major), uint64(st.Dev_minor), st.Ino, st.Mnt_id, uint64(p.MntNS))
+	}
+	var buf [4096]byte
+	if b, err := dir.Cgroup(buf[:]); err == nil && len(b) > 0 {
+		p.CgroupKey = maphash.Bytes(s.seed, b)
+	}
+}
+
+func (s *snapshotter) key(parts ...uint64) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	for _, n := range parts {
+		h.WriteString(strconv.FormatUint(n, 36))
+		h.WriteByte(' ')
+	}
+	return h.Sum64()
+}
+
+func (s *snapshotter) mappings(dir *Process, p *snapshot.Process) error {
+	exe, _ := dir.Readlink("exe")
+	add := func(a Area) { s.add(p, a, exe) }
+	if s.by == ByQuery {
+		return dir.QueryMaps(add)
+	}
+	return dir.TextMaps(add)
+}
+
+// add lists a mapping unless the process has one of the same file already.
+func (s *snapshotter) add(p *snapshot.Process, a Area, exe string) {
+	id := file.MapsID(a.Major, a.Minor, a.Inode)
+	key := fileKey{id, a.Path, p.MntNS}
+	number, ok := s.files[key]
+	if !ok {
+		number = uint64(len(s.files)) + 1
+		s.files[key] = number
+	}
+	if s.listed[number] == p.PID {
+		return
+	}
+	s.listed[number] = p.PID
+	p.Mappings = append(p.Mappings, snapshot.Mapping{Start: a.Start, End: a.End, FileKey: number, ID: id, Path: a.Path, Exe: a.Path == exe})
+}

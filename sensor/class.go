@@ -1,0 +1,283 @@
+package sensor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
+)
+
+// class is one file, seen from one root, loaded by one name: what all processes
+// that share these share in facts. However many processes there are, each class
+// is looked into once.
+type class struct {
+	key  classKey
+	file *loaded
+	view *view
+	// exe says that the file is the executable of its processes.
+	exe bool
+
+	// base and shown are where and under what name the mapped file is looked
+	// up; shown has no deletion mark. name is the loaded name, or shown.
+	base  *view
+	shown string
+	name  string
+
+	facts Facts
+	// other is the file that stands at the name now, at its canonical path.
+	other     file.Info
+	otherPath string
+	otherOK   bool
+	// linkChanged is when the youngest symbolic link on the way of the loaded
+	// name was made or changed.
+	linkChanged time.Time
+	how         string // by what the contents were compared
+	err         error  // why something could not be followed or compared
+
+	owners     *packages
+	otherOwner *owner.Owned
+	shownOwner *owner.Owned
+	provider   *owner.Owned
+	// earliest is when the first of its processes can have mapped it.
+	earliest time.Time
+	first    place
+}
+
+type classKey struct {
+	file *loaded
+	view *view
+	name string
+	exe  bool
+}
+
+// resolve collects the facts of a class that do not differ between processes and
+// need no package database.
+func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
+	f := &c.facts
+	l := c.file
+	f.Mapped, f.MappedKnown = l.info, l.known
+	f.Kernel = l.special()
+	c.shown = strings.TrimSuffix(l.shown, deletedMark)
+	c.name = c.shown
+	if f.Kernel {
+		return
+	}
+	f.ByName, f.Shown = Unreached, Unreached
+	if !l.named {
+		c.err = l.err
+		return
+	}
+	var err error
+	var full string
+	if c.base, full, err = sc.locate(c.view, l.shown); err != nil {
+		c.err = err
+		return
+	}
+	sc.lookAtShown(c, full)
+	c.name = c.shown
+	f.ByName = Unnamed
+	sc.lookAtName(ctx, c, c.key.name, bias)
+	f.Temporary, f.System = temporary(c.shown), system(c.shown)
+	f.WriteProtected = c.exe && sc.exeProtected
+	if f.ByName == Other || (f.ByName != Same && f.Shown == Other) {
+		sc.compare(ctx, c)
+	}
+}
+
+// lookAtShown follows the kernel's name for the file.
+func (sc *scan) lookAtShown(c *class, full string) {
+	f := &c.facts
+	plain := strings.TrimSuffix(full, deletedMark)
+	marked := plain != full
+	info, presence, err := sc.presence(c, full)
+	if presence == Same || !marked {
+		// The name is real, even if it ends in the mark.
+		c.shown, f.Shown = full, presence
+		if presence == Gone {
+			// The kernel does not call it deleted, so the name lies in a
+			// mount that this root does not show.
+			f.Shown, c.err = Unreached, err
+		}
+	} else {
+		c.shown = plain
+		info, f.Shown, err = sc.presence(c, plain)
+		if f.Shown == Unreached {
+			c.err = err
+		}
+	}
+	if f.Shown == Other {
+		c.other, c.otherPath, c.otherOK = info, c.shown, true
+	}
+	if f.Shown == Same && !c.file.known {
+		f.Mapped, f.MappedKnown = info, true
+	}
+}
+
+// presence says what name leads to, inside the class's base root.
+func (sc *scan) presence(c *class, name string) (file.Info, Presence, error) {
+	info, err := c.base.root.Stat(name)
+	switch {
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+		return info, Gone, err
+	case err != nil:
+		return info, Unreached, err
+	case !info.Regular():
+		return info, Other, nil
+	}
+	if c.file.known {
+		if info.ID == c.file.info.ID {
+			return info, Same, nil
+		}
+		return info, Other, nil
+	}
+	fstype, err := c.base.root.FSType(name)
+	if err != nil {
+		return info, Unreached, err
+	}
+	same, comparable := c.file.adopt(info, fstype)
+	switch {
+	case !comparable:
+		return info, Unreached, c.file.err
+	case same:
+		return info, Same, nil
+	}
+	return info, Other, nil
+}
+
+// lookAtName follows the name by which the process loaded the file, if that is
+// known and credible.
+func (sc *scan) lookAtName(ctx context.Context, c *class, name string, bias uint64) {
+	f := &c.facts
+	name, guessed := credible(name, c.shown)
+	if name == "" || name == c.shown {
+		return
+	}
+	info, presence, err := sc.presence(c, name)
+	switch presence {
+	case Same:
+		f.ByName, c.name = Same, name
+		return
+	case Unreached:
+		return
+	}
+	if !sc.belongs(ctx, c, bias) || (guessed && presence == Gone) {
+		return
+	}
+	if presence == Gone {
+		f.ByName, c.err = Gone, err
+		f.Renamed = f.Shown == Same && !temporary(name) && c.base == c.view &&
+			(!c.exe || strings.HasPrefix(path.Base(c.shown), path.Base(name)))
+		if f.Renamed {
+			c.name = name
+		}
+		return
+	}
+	// An executable's name may be that of a script or of a program for another
+	// machine, run by an interpreter: then it does not name this file.
+	if c.exe && !sc.sameKind(ctx, c, info, name) {
+		return
+	}
+	f.ByName, c.name = Other, name
+	c.other, c.otherPath, c.otherOK = info, name, true
+	if canonical, err := c.base.root.Canonical(name); err == nil {
+		c.otherPath = canonical
+	}
+	f.NameIsShown = c.otherPath == c.shown
+	c.linkChanged = c.base.root.LinksChanged(name)
+}
+
+// credible turns a name from a process's memory into an absolute one, or "".
+// The directory that a relative name was relative to may have been left since;
+// it is then taken to be the file's own, which is only a guess.
+func credible(name, shown string) (abs string, guessed bool) {
+	switch {
+	case name == "" || strings.HasPrefix(name, "/proc/") || strings.HasPrefix(name, "/dev/"):
+		return "", false
+	case strings.HasPrefix(name, "/"):
+		return name, false
+	}
+	return path.Join(path.Dir(shown), path.Base(name)), true
+}
+
+// belongs verifies that a name from the link map is that of this file: its code
+// must lie where the object's bias puts it. Names of executables come from the
+// auxiliary vector and need no such test.
+func (sc *scan) belongs(ctx context.Context, c *class, bias uint64) bool {
+	if c.exe {
+		return true
+	}
+	e, err := sc.elf(ctx, c.file)
+	if err != nil || e.Class == 0 {
+		return false
+	}
+	const largestPage = 64 << 10
+	at := bias + e.ExecVaddr
+	return c.first.start <= at && at-c.first.start < largestPage
+}
+
+// sameKind reports whether what stands at name is a program of the kind that
+// runs: an ELF file for the same machine.
+func (sc *scan) sameKind(ctx context.Context, c *class, info file.Info, name string) bool {
+	mine, err := sc.elf(ctx, c.file)
+	if err != nil || mine.Class == 0 {
+		return false
+	}
+	theirs, err := usable(sc.cache.Facts(ctx, file.KeyOf(info), func() (*os.File, error) { return c.base.root.Open(name) }))
+	return err == nil && theirs.Class == mine.Class && theirs.Machine == mine.Machine
+}
+
+// compare compares the mapped file's content with the other file's.
+func (sc *scan) compare(ctx context.Context, c *class) {
+	f := &c.facts
+	if !c.other.Regular() {
+		f.Content, c.how = No, "type"
+		return
+	}
+	theirs := file.Ref{Key: keyOf(c), Open: opener(c)}
+	if !c.file.known {
+		f.Content, c.err = sc.compareBuildID(ctx, c, theirs)
+		c.how = file.ByBuildID
+		return
+	}
+	same, how, err := file.SameContent(ctx, sc.cache, sc.ref(c.file), theirs)
+	if err != nil {
+		c.err = err
+		return
+	}
+	f.Content, c.how = answer(same), how
+}
+
+// temporary reports whether a path lies in a directory for temporary files
+// (hier(7), file-hierarchy(7)).
+func temporary(name string) bool {
+	return under(name, "/tmp", "/var/tmp", "/dev/shm", "/run", "/var/run")
+}
+
+// system reports whether a path lies where only packages put files (Filesystem
+// Hierarchy Standard 3.0: /usr but not /usr/local, and what is merged into it).
+func system(name string) bool {
+	return under(name, "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin") && !under(name, "/usr/local")
+}
+
+func under(name string, dirs ...string) bool {
+	for _, d := range dirs {
+		if rest, ok := strings.CutPrefix(name, d); ok && strings.HasPrefix(rest, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// keyOf and opener refer to the content of the other file of a class.
+func keyOf(c *class) file.ContentKey { return file.KeyOf(c.other) }
+
+func opener(c *class) func() (*os.File, error) {
+	return func() (*os.File, error) { return c.base.root.Open(c.otherPath) }
+}

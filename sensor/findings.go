@@ -1,0 +1,341 @@
+package sensor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/proc"
+	"github.com/patchsensor/patchsensor/internal/workload"
+)
+
+// report turns verdicts into findings, one for each workload.
+func (sc *scan) report(ctx context.Context) *Report {
+	r := &Report{
+		Schema: Schema, Version: sc.opts.Version, Host: sc.describe(), Source: sc.source,
+		Gaps: []Gap{}, Findings: []Finding{},
+	}
+	actors := sc.newActors(os.Getpid())
+	groups := make(map[string]*group)
+	seen := make(map[string]bool)
+	unreadable := 0
+	for _, p := range sc.processes {
+		w := actors.workload(p)
+		seen[w.Key] = true
+		suspects := sc.suspects(ctx, p)
+		if len(suspects) == 0 && p.Err == nil {
+			continue
+		}
+		if !sc.present(p) {
+			p.gone = true
+			continue
+		}
+		if p.Err != nil {
+			unreadable++
+		}
+		g := groups[w.Key]
+		if g == nil {
+			g = &group{w: w}
+			groups[w.Key] = g
+		}
+		g.members = append(g.members, member{p, suspects})
+	}
+	for _, g := range groups {
+		r.Findings = append(r.Findings, sc.finding(ctx, g))
+	}
+	sort.Slice(r.Findings, func(i, j int) bool { return less(&r.Findings[i], &r.Findings[j]) })
+	sc.warnUnreadable(unreadable)
+	sc.warnDatabases()
+	r.Warnings = sc.warnings.all()
+	r.Summary = summary(r.Findings)
+	r.Summary.Workloads = len(seen)
+	for _, p := range sc.processes {
+		if !p.gone {
+			r.Summary.Processes++
+		}
+	}
+	r.Complete = len(r.Warnings) == 0 && r.Summary.Unknown == 0
+	return r
+}
+
+// group is a workload with those of its processes that are not known to be
+// current.
+type group struct {
+	w       workload.Workload
+	members []member
+}
+
+type member struct {
+	p        *process
+	suspects []judgement
+}
+
+// suspects are the loads of a process that are not known to be current.
+func (sc *scan) suspects(ctx context.Context, p *process) []judgement {
+	var list []judgement
+	for _, c := range p.classes {
+		if plain(p, c) {
+			continue
+		}
+		if j := sc.decide(ctx, p, c); j.verdict.State != Effective && j.verdict.State != Ignored {
+			list = append(list, j)
+		}
+	}
+	return list
+}
+
+// rank orders states by how much they matter to a workload: a restart that would
+// fail must be known before anything else.
+func rank(s State) int { return slices.Index([]State{Unknown, Stale, Missing}, s) }
+
+// reasonOrder is that of the decision table: of several, the first one names
+// the finding.
+func reasonOrder() []Reason {
+	return []Reason{Replaced, Overwritten, MovedAside, SymlinkSwitched, Superseded, MissingFile, Unreadable, Unresolved, Unverified, Vanished}
+}
+
+func (sc *scan) finding(ctx context.Context, g *group) Finding {
+	f := Finding{
+		State: Unknown, Reason: Unreadable,
+		Workload: Workload{Kind: string(g.w.Kind), Name: text(g.w.Name), Cgroup: text(g.w.Cgroup)},
+		Packages: []Package{}, Processes: []Process{},
+	}
+	sort.Slice(g.members, func(i, j int) bool { return g.members[i].p.PID < g.members[j].p.PID })
+	t := newTally()
+	for _, m := range g.members {
+		f.Processes = append(f.Processes, sc.process(ctx, m, t))
+	}
+	if len(t.reasons) > 0 {
+		f.State, f.Reason = t.worst()
+	}
+	f.Packages = t.packages(sc)
+	if !t.since.IsZero() {
+		since := t.since.UTC()
+		f.Since = &since
+	}
+	first := g.members[0].p
+	f.Domain = domainOf(exeOf(first), first.Comm)
+	f.ID = sc.id(g, first)
+	f.Remedy = remedy(&f, g.w)
+	return f
+}
+
+// id is stable for as long as the workload is the same one; a bare process is
+// told from a later one of the same number by its start.
+func (sc *scan) id(g *group, first *process) string {
+	key := g.w.Key
+	if g.w.Kind == workload.KindProcess {
+		key += fmt.Sprintf(":%d", first.Start/proc.Tick)
+	}
+	sum := sha256.Sum256([]byte(string(g.w.Kind) + "\x00" + key))
+	return hex.EncodeToString(sum[:8])
+}
+
+// process describes one process of a finding and adds what it runs to the tally.
+func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
+	p := m.p
+	out := Process{
+		PID: p.PID, ContainerPID: p.InnerPID, StartTime: p.born.UTC(),
+		Comm: text(p.Comm), Exe: text(exeOf(p)), UID: p.UID, Files: []File{},
+	}
+	for _, j := range m.suspects {
+		c := j.class
+		f := File{
+			Path: text(c.name), State: j.verdict.State, Reason: j.verdict.Reason,
+			LoadedBuildID: sc.loadedBuildID(ctx, c), InstalledBuildID: sc.installedBuildID(ctx, c),
+		}
+		if f.State != Stale {
+			f.Detail = j.verdict.Rule
+			if c.err != nil {
+				f.Detail += ": " + text(c.err.Error())
+			}
+		}
+		if o := ownerOf(c); o != nil {
+			f.Package = text(o.Package.Name)
+			version, evidence := "", EvidenceUnknown
+			if j.verdict.State == Stale || j.verdict.State == Missing {
+				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, c, p.started)
+			}
+			t.add(c.owners, o.Package, version, evidence)
+		}
+		t.count(j)
+		out.Files = append(out.Files, f)
+	}
+	sort.Slice(out.Files, func(i, j int) bool { return out.Files[i].Path < out.Files[j].Path })
+	return out
+}
+
+// ownerOf is the package that a load belongs to: the one that ships what stands
+// there now, else the one that lists what is gone.
+func ownerOf(c *class) *owner.Owned {
+	if c.otherOwner != nil {
+		return c.otherOwner
+	}
+	return c.shownOwner
+}
+
+func (sc *scan) loadedBuildID(ctx context.Context, c *class) string {
+	e, err := sc.elf(ctx, c.file)
+	if err != nil {
+		return ""
+	}
+	return e.BuildID
+}
+
+func (sc *scan) installedBuildID(ctx context.Context, c *class) string {
+	if !c.otherOK || !c.other.Regular() {
+		return ""
+	}
+	e, err := usable(sc.cache.Facts(ctx, keyOf(c), opener(c)))
+	if err != nil {
+		return ""
+	}
+	return e.BuildID
+}
+
+// remedy says what to do about a finding.
+func remedy(f *Finding, w workload.Workload) Remedy {
+	r := Remedy{Action: None, Target: text(w.Target), Command: []string{}}
+	switch f.State {
+	case Missing:
+		r.Why = "do not restart: " + missingWhy(f)
+	case Unknown:
+		r.Why = "what it runs could not be compared with what is installed"
+	case Stale:
+		r.Action = Restart
+		r.Disruptive = w.Disruptive
+		for _, arg := range w.Command {
+			r.Command = append(r.Command, text(arg))
+		}
+		why := []string{staleWhy(f)}
+		for _, more := range []string{text(w.Advice), text(w.DisruptiveWhy)} {
+			if more != "" {
+				why = append(why, more)
+			}
+		}
+		for _, p := range f.Packages {
+			if p.Installed.State != "" {
+				why = append(why, fmt.Sprintf("finish the installation first (dpkg --configure -a): %s is %s", p.Name, p.Installed.State))
+			}
+		}
+		r.Why = strings.Join(why, "; ")
+	}
+	return r
+}
+
+func missingWhy(f *Finding) string {
+	var paths []string
+	for _, p := range f.Processes {
+		for _, file := range p.Files {
+			if file.State == Missing {
+				paths = append(paths, file.Path)
+			}
+		}
+	}
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
+	if len(paths) > 3 {
+		paths = append(paths[:3], fmt.Sprintf("%d more", len(paths)-3))
+	}
+	return "it would fail, since " + strings.Join(paths, ", ") + " is gone and nothing newer is installed"
+}
+
+func staleWhy(f *Finding) string {
+	var list []string
+	for _, p := range f.Packages {
+		switch {
+		case p.Loaded.Version == "":
+			list = append(list, fmt.Sprintf("an older %s than the installed %s", p.Name, p.Installed.Version))
+		case p.Loaded.Version == p.Installed.Version:
+			list = append(list, fmt.Sprintf("files of %s %s that were changed on disk", p.Name, p.Loaded.Version))
+		default:
+			list = append(list, fmt.Sprintf("%s %s while %s is installed", p.Name, p.Loaded.Version, p.Installed.Version))
+		}
+	}
+	if len(list) == 0 {
+		return "it runs files that were changed on disk and belong to no package"
+	}
+	if len(list) > 4 {
+		list = append(list[:4], fmt.Sprintf("%d more packages", len(list)-4))
+	}
+	return "it runs " + strings.Join(list, ", ")
+}
+
+// less orders findings: what must not be restarted first, then by how long they
+// have been exposed.
+func less(a, b *Finding) bool {
+	if x, y := rank(a.State), rank(b.State); x != y {
+		return x > y
+	}
+	if x, y := sinceOf(a), sinceOf(b); !x.Equal(y) {
+		return x.Before(y)
+	}
+	if a.Workload.Name != b.Workload.Name {
+		return a.Workload.Name < b.Workload.Name
+	}
+	return a.ID < b.ID
+}
+
+func sinceOf(f *Finding) time.Time {
+	if f.Since == nil {
+		return time.Unix(1<<40, 0)
+	}
+	return *f.Since
+}
+
+// summary counts findings by state and action.
+func summary(findings []Finding) Summary {
+	var s Summary
+	for i := range findings {
+		switch findings[i].State {
+		case Stale:
+			s.Stale++
+		case Missing:
+			s.Missing++
+		case Unknown:
+			s.Unknown++
+		}
+		switch findings[i].Remedy.Action {
+		case Restart:
+			s.Restart++
+		case Redeploy:
+			s.Redeploy++
+		case Reboot:
+			s.Reboot++
+		}
+	}
+	return s
+}
+
+func (sc *scan) warnUnreadable(n int) {
+	if n == 0 {
+		return
+	}
+	sc.warnings.add("processes", fmt.Errorf("%d could not be read", n),
+		"run sensor as root, or with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE; `sensor doctor` tells what is missing")
+}
+
+// warnDatabases passes on the defects that the package databases met.
+func (sc *scan) warnDatabases() {
+	for _, pk := range sc.databases {
+		if pk.db == nil {
+			continue
+		}
+		for _, err := range pk.db.Problems() {
+			var oe *owner.Error
+			if errors.As(err, &oe) {
+				sc.warnings.add(oe.File, err, "")
+			} else {
+				sc.warnings.add(pk.root.Name(), err, "")
+			}
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package sensor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/proc"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
+)
+
+// loaded is one file that processes have mapped executable, through one name.
+type loaded struct {
+	id file.ID // in the source's view
+	// shown is the kernel's name for it, with its " (deleted)" if it has one.
+	shown string
+	named bool
+	// info is what stat says of the mapped file itself; known is false as long
+	// as the kernel refused. trusted identity: see adopt.
+	info  file.Info
+	known bool
+	err   error
+	tries int
+	// at are places where the file can be opened.
+	at []place
+}
+
+// place is a mapping of one process.
+type place struct {
+	process    *process
+	start, end uint64
+}
+
+// deletedMark is what the kernel appends to the name of a mapping whose
+// directory entry is gone (d_path in fs/d_path.c). A file may be called so too.
+const deletedMark = " (deleted)"
+
+// look examines the file through one process that has it mapped. Failing is not
+// final: another process may do.
+func (l *loaded) look(p *proc.Process, m snapshot.Mapping) {
+	if l.known || l.tries >= maxTries {
+		return
+	}
+	l.tries++
+	if name, err := p.MappedName(m.Start, m.End); err == nil {
+		l.shown, l.named = name, true
+	} else {
+		l.err = err
+		if m.Path != "" {
+			l.shown, l.named = m.Path, true
+		}
+	}
+	info, err := p.StatMapped(m.Start, m.End)
+	if err != nil {
+		l.err = err
+		return
+	}
+	l.info, l.known, l.err = info, true, nil
+}
+
+// adopt settles a file that the kernel did not let be examined, without
+// CAP_CHECKPOINT_RESTORE: the numbers in /proc/PID/maps may stand for it where
+// the file system has only one view of its files.
+func (l *loaded) adopt(other file.Info, fstype int64) (same, comparable bool) {
+	if l.id.View != file.MapsView || !oneView(fstype) {
+		return false, false
+	}
+	return l.id.Dev == other.ID.Dev && l.id.Ino == other.ID.Ino, true
+}
+
+// oneView reports whether stat(2) and /proc/PID/maps agree on devices and inodes
+// in a file system of this type. They do not on overlayfs and btrfs; others are
+// left out until known.
+func oneView(fstype int64) bool {
+	switch fstype {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.SQUASHFS_MAGIC:
+		return true
+	}
+	return false
+}
+
+// special reports whether the mapping never had a name in a file system: memfd
+// (mm/memfd.c), System V shared memory (ipc/shm.c), AIO rings and huge pages, or
+// a device.
+func (l *loaded) special() bool {
+	if l.known && !l.info.Regular() {
+		return true
+	}
+	if !strings.HasSuffix(l.shown, deletedMark) || (l.known && l.info.Nlink != 0) {
+		return false
+	}
+	for _, prefix := range []string{"/memfd:", "/SYSV", "/[aio]", "/anon_hugepage", "/dev/zero"} {
+		if strings.HasPrefix(l.shown, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// ref refers to the mapped file's content.
+func (sc *scan) ref(l *loaded) file.Ref {
+	return file.Ref{Key: file.KeyOf(l.info), Open: func() (*os.File, error) { return sc.openMapped(l) }}
+}
+
+// openMapped opens the mapped file through the first process that still has it.
+func (sc *scan) openMapped(l *loaded) (*os.File, error) {
+	var errs []error
+	for _, at := range l.at {
+		f, err := func() (*os.File, error) {
+			p, err := sc.open(at.process)
+			if err != nil {
+				return nil, err
+			}
+			defer p.Close()
+			return p.OpenMapped(at.start, at.end)
+		}()
+		if err == nil {
+			return f, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("open mapped file: %w", errors.Join(errs...))
+}
+
+// elf returns the ELF facts of the mapped file, as far as it has any.
+func (sc *scan) elf(ctx context.Context, l *loaded) (file.ELF, error) {
+	if !l.known {
+		return file.ELF{}, l.err
+	}
+	r := sc.ref(l)
+	return usable(sc.cache.Facts(ctx, r.Key, r.Open))
+}
+
+// usable drops the errors that only say what a file is not: what could be read
+// of a malformed ELF counts, and any other file has no ELF facts.
+func usable(e file.ELF, err error) (file.ELF, error) {
+	var fe *file.FormatError
+	if errors.As(err, &fe) || errors.Is(err, file.ErrNotELF) {
+		return e, nil
+	}
+	return e, err
+}

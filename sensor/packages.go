@@ -1,0 +1,359 @@
+package sensor
+
+import (
+	"context"
+	"errors"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
+)
+
+// packages is the package database of one root, with what was asked of it.
+type packages struct {
+	root *file.Root
+	db   database // nil if the root has none
+	err  error    // why it could not be read
+	// history holds each package's changes, by name and architecture; nil
+	// until it was read.
+	history map[nameArch][]owner.Change
+
+	// classes are those whose files' owners matter.
+	classes []*class
+	cves    map[span]changes
+}
+
+type nameArch struct{ name, arch string }
+
+// span is a package with the version that runs; what changed since is the same
+// for every process.
+type span struct {
+	pkg    owner.Package
+	loaded string
+}
+
+// packagesOf opens the package database that a view shows. Views of the same
+// database share it: it is known by the identity of its main file.
+func (sc *scan) packagesOf(v *view) *packages {
+	if v.dbOpened {
+		return v.db
+	}
+	v.dbOpened = true
+	v.db = &packages{root: v.root}
+	if v.root == nil {
+		v.db.err = v.err
+		return v.db
+	}
+	for _, m := range managers() {
+		id, ok := identityOf(v.root, m.marks)
+		if !ok {
+			continue
+		}
+		if shared := sc.databases[id]; shared != nil {
+			v.db = shared
+			return v.db
+		}
+		sc.databases[id] = v.db
+		db, err := m.open(v.root)
+		switch {
+		case noDatabase(err):
+			continue
+		case err != nil:
+			v.db.err = err
+			sc.warnings.add(v.root.Name(), err, "")
+		default:
+			v.db.db = db
+		}
+		v.db.cves = make(map[span]changes)
+		return v.db
+	}
+	return v.db
+}
+
+func identityOf(root *file.Root, marks []string) (file.ID, bool) {
+	for _, m := range marks {
+		if info, err := root.Stat(m); err == nil {
+			return info.ID, true
+		}
+	}
+	return file.ID{}, false
+}
+
+// own asks the package databases about every class whose verdict or report needs
+// an owner, in one pass over each database.
+func (sc *scan) own(ctx context.Context) error {
+	var asked []*packages
+	for _, c := range sc.order {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if c.base == nil || c.facts.Kernel || !sc.needsOwner(c) {
+			continue
+		}
+		pk := sc.packagesOf(c.base)
+		c.owners = pk
+		if len(pk.classes) == 0 {
+			asked = append(asked, pk)
+		}
+		pk.classes = append(pk.classes, c)
+	}
+	for _, pk := range asked {
+		sc.askOwners(ctx, pk)
+	}
+	for _, c := range sc.order {
+		if sc.changedInPlace(c) && c.shownOwner != nil {
+			sc.checksum(ctx, c)
+		}
+	}
+	return nil
+}
+
+// needsOwner reports whether the file is not plainly the same as ever.
+func (sc *scan) needsOwner(c *class) bool {
+	f := &c.facts
+	if f.ByName == Same || (f.ByName == Unnamed && f.Shown == Same) || (f.ByName == Gone && f.Shown == Same && !f.Renamed) {
+		return sc.changedInPlace(c)
+	}
+	return f.Content != Yes
+}
+
+// changedInPlace reports whether the same file changed after the first process
+// can have mapped it, and nothing yet says how.
+func (sc *scan) changedInPlace(c *class) bool {
+	f := &c.facts
+	return f.MappedKnown && (f.ByName == Same || f.Shown == Same && f.ByName != Other) &&
+		!f.WriteProtected && f.Mapped.Ctime.After(c.earliest)
+}
+
+func (sc *scan) askOwners(ctx context.Context, pk *packages) {
+	if pk.db == nil {
+		if pk.err == nil {
+			for _, c := range pk.classes {
+				c.facts.ShownOwned, c.facts.OtherOwned = No, No
+			}
+		}
+		return
+	}
+	paths := make([]string, 0, 2*len(pk.classes))
+	for _, c := range pk.classes {
+		paths = append(paths, c.shown)
+		if c.otherOK {
+			paths = append(paths, c.otherPath)
+		}
+	}
+	slices.Sort(paths)
+	owned, err := pk.db.Owners(slices.Compact(paths))
+	if err != nil {
+		pk.err = err
+		sc.warnings.add(pk.root.Name(), err, "")
+		return
+	}
+	// A list that could not be read may have named the owner.
+	damaged := len(pk.db.Problems()) > 0
+	missing := func(found bool) Answer {
+		if !found && damaged {
+			return NotKnown
+		}
+		return answer(found)
+	}
+	for _, c := range pk.classes {
+		if o, ok := owned[c.shown]; ok {
+			c.shownOwner = &o
+		}
+		c.facts.ShownOwned = missing(c.shownOwner != nil)
+		if c.otherOK {
+			if o, ok := owned[c.otherPath]; ok {
+				c.otherOwner = &o
+			}
+			c.facts.OtherOwned = missing(c.otherOwner != nil)
+		}
+	}
+	sc.askProviders(ctx, pk)
+}
+
+// askProviders looks for packages that ship, under another name, what a file
+// that is gone was: the same soname.
+func (sc *scan) askProviders(ctx context.Context, pk *packages) {
+	sonames := make(map[*class]string)
+	var bases []string
+	for _, c := range pk.classes {
+		if c.facts.Shown != Gone || c.facts.ByName == Other || c.facts.ByName == Same {
+			continue
+		}
+		e, err := sc.elf(ctx, c.file)
+		if err != nil || e.Soname == "" || e.Soname != path.Base(e.Soname) {
+			continue
+		}
+		sonames[c] = e.Soname
+		bases = append(bases, e.Soname)
+	}
+	if len(bases) == 0 {
+		return
+	}
+	slices.Sort(bases)
+	providers, err := pk.db.Providers(slices.Compact(bases))
+	if err != nil {
+		sc.warnings.add(pk.root.Name(), err, "")
+		return
+	}
+	for c, soname := range sonames {
+		for _, o := range providers[soname] {
+			if sc.provide(ctx, c, o) {
+				break
+			}
+		}
+	}
+}
+
+// provide takes a package's file as the successor of one that is gone, if it is
+// really there and of the same kind.
+func (sc *scan) provide(ctx context.Context, c *class, o owner.Owned) bool {
+	if !library(o.Path, c.shown) {
+		return false
+	}
+	canonical, err := c.base.root.Canonical(o.Path)
+	if err != nil {
+		return false
+	}
+	info, err := c.base.root.Stat(canonical)
+	if err != nil || !info.Regular() || !sc.sameKind(ctx, c, info, canonical) {
+		return false
+	}
+	c.provider, c.facts.Provided = &o, true
+	c.other, c.otherPath, c.otherOK = info, canonical, true
+	c.otherOwner = &o
+	sc.compare(ctx, c)
+	c.facts.ProvidedContent, c.facts.Content = c.facts.Content, NotKnown
+	return true
+}
+
+// library reports whether a file at name would be found in place of the one at
+// shown: in the same directory or in one that the dynamic loader searches
+// (ld.so(8)), not in some program's private one.
+func library(name, shown string) bool {
+	dir := path.Dir(name)
+	if dir == path.Dir(shown) || "/usr"+dir == path.Dir(shown) {
+		return true
+	}
+	for _, d := range []string{"/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"} {
+		if dir == d || path.Dir(dir) == d {
+			return true
+		}
+	}
+	return false
+}
+
+// checksum compares the file with what its package recorded.
+func (sc *scan) checksum(ctx context.Context, c *class) {
+	sum, ok, err := c.owners.db.Checksum(*c.shownOwner)
+	if err != nil || !ok {
+		return
+	}
+	r := sc.ref(c.file)
+	have, err := sc.cache.MD5(ctx, r.Key, r.Open)
+	if err != nil {
+		c.err = err
+		return
+	}
+	c.facts.Checksum, c.facts.ChecksumRecorded = answer(have == sum.MD5), sum.RecordedAt
+}
+
+// changes are what a package's changelog lists between two versions.
+type changes struct {
+	cves    []string // nil if not known
+	urgency string
+}
+
+// changesOf reads what changed in a package since the loaded version.
+func (sc *scan) changesOf(pk *packages, p owner.Package, loaded string) changes {
+	key := span{p, loaded}
+	if ch, ok := pk.cves[key]; ok {
+		return ch
+	}
+	var ch changes
+	log, err := pk.db.Changelog(p, loaded)
+	switch {
+	case errors.Is(err, owner.ErrNoChangelog):
+		// Not known, which the report shows as null.
+	case err != nil:
+		sc.warnings.add(pk.root.Name(), err, "")
+	default:
+		ch = summarise(log)
+	}
+	pk.cves[key] = ch
+	return ch
+}
+
+// urgencies, least first (Debian policy 5.6.17).
+var urgencies = []string{"", "low", "medium", "high", "emergency", "critical"}
+
+func summarise(log owner.Changelog) changes {
+	var ch changes
+	seen := make(map[string]bool)
+	for _, e := range log.Entries {
+		if slices.Index(urgencies, e.Urgency) > slices.Index(urgencies, ch.urgency) {
+			ch.urgency = e.Urgency
+		}
+		for _, cve := range e.CVEs {
+			if !seen[cve] {
+				seen[cve] = true
+				ch.cves = append(ch.cves, cve)
+			}
+		}
+	}
+	if ch.urgency == "critical" {
+		ch.urgency = "emergency" // the two are the same word in Debian
+	}
+	if ch.cves == nil && log.Complete {
+		ch.cves = []string{}
+	}
+	slices.Sort(ch.cves)
+	return ch
+}
+
+// loadedVersion says which version of a package a process runs, given one of its
+// files, and how that is known.
+func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package, c *class, started time.Time) (string, Evidence) {
+	if version := sc.embedded(ctx, p, c); version != "" {
+		return version, Embedded
+	}
+	if pk.history == nil {
+		pk.history = make(map[nameArch][]owner.Change)
+		history, err := pk.db.History()
+		if err != nil {
+			sc.warnings.add(pk.root.Name(), err, "")
+		}
+		for _, ch := range history {
+			key := nameArch{ch.Name, ch.Arch}
+			pk.history[key] = append(pk.history[key], ch)
+		}
+	}
+	// The inode's ctime is the moment at which the old file lost its last
+	// name, as long as it has none.
+	var replaced time.Time
+	if c.file.known && c.file.info.Nlink == 0 {
+		replaced = c.file.info.Ctime
+	}
+	version, ok := owner.LoadedVersion(pk.history[nameArch{p.Name, p.Arch}], p.Name, p.Arch, p.Version, started, replaced)
+	if !ok {
+		return "", EvidenceUnknown
+	}
+	return version, History
+}
+
+// embedded is the version that the mapped file itself names in .note.package
+// (systemd's ELF package metadata). Debian writes the source package's name and
+// version there, so it stands for this package only where the two versions agree.
+func (sc *scan) embedded(ctx context.Context, p owner.Package, c *class) string {
+	e, err := sc.elf(ctx, c.file)
+	if err != nil || e.PackageNote == nil {
+		return ""
+	}
+	n := e.PackageNote
+	if n.Name == p.Name || (n.Name == p.Source && p.Version == p.SourceVersion) {
+		return n.Version
+	}
+	return ""
+}

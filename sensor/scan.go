@@ -1,0 +1,257 @@
+package sensor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sort"
+	"time"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/host"
+	"github.com/patchsensor/patchsensor/internal/proc"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
+)
+
+// scan is one look at the machine. It is used by one goroutine and thrown away.
+type scan struct {
+	*Sensor
+	fs     proc.FS
+	root   *file.Root // the host's
+	source string
+	boot   snapshot.BootTime
+	// exeProtected says that this kernel refuses writes to a running
+	// executable.
+	exeProtected bool
+
+	processes []*process
+	byPID     map[int]*process
+	views     map[viewKey]*view
+	files     map[uint64]*loaded
+	names     map[string]string
+	classes   map[classKey]*class
+	order     []*class // classes as they were met
+	databases map[file.ID]*packages
+	warnings  warnings
+
+	memory proc.Memory
+}
+
+// process is one process of the snapshot with what was made of it.
+type process struct {
+	snapshot.Process
+	view *view
+	// started is the earliest moment at which its code can have been mapped,
+	// by today's clock; born is the moment of its own fork.
+	started, born time.Time
+	// inherited says that the code was mapped by an ancestor that is gone, so
+	// that started may be too late.
+	inherited bool
+	classes   []*class // of Mappings, same order
+	gone      bool
+}
+
+func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapshot.BootTime) *scan {
+	return &scan{
+		Sensor: s, fs: fs, root: root, source: source, boot: boot,
+		exeProtected: host.WriteProtectsExecutables(host.KernelRelease()),
+		byPID:        make(map[int]*process),
+		views:        make(map[viewKey]*view),
+		files:        make(map[uint64]*loaded),
+		names:        make(map[string]string),
+		classes:      make(map[classKey]*class),
+		databases:    make(map[file.ID]*packages),
+	}
+}
+
+func (sc *scan) close() {
+	for _, v := range sc.views {
+		v.close()
+	}
+	sc.root.Close()
+}
+
+// open opens a process of the snapshot, or fails with proc.ErrGone when its
+// number now belongs to another.
+func (sc *scan) open(p *process) (*proc.Process, error) {
+	dir, err := sc.fs.Process(p.TID)
+	if err != nil {
+		return nil, err
+	}
+	if p.TID == p.PID {
+		err = dir.Verify(p.Start)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+// run judges a snapshot: who mapped what, what stands there now, who owns it.
+func (sc *scan) run(ctx context.Context, list []snapshot.Process) error {
+	sc.adopt(list)
+	for i, p := range sc.processes {
+		if i%64 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			sc.opts.Progress(i, 2*len(sc.processes), "examining files")
+		}
+		sc.examine(p)
+	}
+	sc.fallBack()
+	for i, p := range sc.processes {
+		if i%64 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			sc.opts.Progress(len(sc.processes)+i, 2*len(sc.processes), "comparing with disk")
+		}
+		sc.classify(ctx, p)
+	}
+	sc.opts.Progress(2*len(sc.processes), 2*len(sc.processes), "reading package databases")
+	return sc.own(ctx)
+}
+
+// adopt takes over the snapshot and finds out since when each process can have
+// had its mappings.
+func (sc *scan) adopt(list []snapshot.Process) {
+	processes := make([]process, len(list))
+	for i := range list {
+		p := &processes[i]
+		p.Process = list[i]
+		p.born = sc.boot.Wall(p.Start + p.Uncertainty)
+		sc.processes = append(sc.processes, p)
+		sc.byPID[p.PID] = p
+	}
+	sort.Slice(sc.processes, func(i, j int) bool { return sc.processes[i].Start < sc.processes[j].Start })
+	// Oldest first, so that an ancestor is settled before its descendants.
+	for _, p := range sc.processes {
+		p.started = p.born
+		if !p.ForkNoExec {
+			continue
+		}
+		if parent := sc.byPID[p.PPID]; parent != nil && parent != p && sc.inherits(p, parent) {
+			p.started, p.inherited = parent.started, parent.inherited
+		} else {
+			p.inherited = true
+		}
+	}
+}
+
+// inherits reports whether p can have got its memory from parent, by fork
+// without exec: the same executable at the same address.
+func (sc *scan) inherits(p, parent *process) bool {
+	return p.Aux == parent.Aux && p.Start >= parent.Start
+}
+
+// examine looks at what the process shares with others, as far as no other
+// process has shown it: its root directory and the files it has mapped.
+func (sc *scan) examine(p *process) {
+	key := viewKey{p.RootKey, p.MntNS}
+	v := sc.views[key]
+	if v == nil {
+		v = &view{key: key}
+		sc.views[key] = v
+	}
+	p.view = v
+	var dir *proc.Process
+	var dirErr error
+	open := func() *proc.Process {
+		if dir == nil && dirErr == nil {
+			dir, dirErr = sc.open(p)
+		}
+		return dir
+	}
+	defer func() {
+		if dir != nil {
+			dir.Close()
+		}
+	}()
+	if v.root == nil && v.tries < maxTries {
+		if d := open(); d != nil {
+			v.open(d)
+		}
+	}
+	for _, m := range p.Mappings {
+		l := sc.files[m.FileKey]
+		if l == nil {
+			l = &loaded{id: m.ID}
+			sc.files[m.FileKey] = l
+		}
+		if !l.known && l.tries < maxTries {
+			if d := open(); d != nil {
+				l.look(d, m)
+			} else if l.err == nil {
+				l.err = dirErr
+			}
+		}
+		if len(l.at) < cap(l.at) || len(l.at) < maxTries {
+			l.at = append(l.at, place{p, m.Start, m.End})
+		}
+	}
+}
+
+// fallBack gives views that no process showed the host's root, where that can
+// only be the same: in the sensor's own mount namespace, or where namespaces are
+// not shown at all.
+func (sc *scan) fallBack() {
+	var own uint32
+	if self := sc.byPID[os.Getpid()]; self != nil {
+		own = self.MntNS
+	}
+	for _, v := range sc.views {
+		if v.root != nil || v.key.root != 0 || (v.key.ns != 0 && v.key.ns != own) {
+			continue
+		}
+		if root, err := file.OpenRoot(sc.opts.Root); err == nil {
+			v.root, v.link = root, "/"
+		}
+	}
+}
+
+// classify finds the class of each of the process's mappings.
+func (sc *scan) classify(ctx context.Context, p *process) {
+	if len(p.Mappings) == 0 {
+		return
+	}
+	names := sc.loadedNames(p)
+	p.classes = make([]*class, len(p.Mappings))
+	for i, m := range p.Mappings {
+		key := classKey{sc.files[m.FileKey], p.view, names.of(m), m.Exe}
+		c := sc.classes[key]
+		if c == nil {
+			c = &class{key: key, file: key.file, view: key.view, exe: m.Exe, earliest: p.started, first: place{p, m.Start, m.End}}
+			sc.classes[key] = c
+			sc.order = append(sc.order, c)
+			sc.resolve(ctx, c, names.biasOf(m))
+		}
+		if p.started.Before(c.earliest) {
+			c.earliest = p.started
+		}
+		p.classes[i] = c
+	}
+}
+
+// compareBuildID compares by the build ID that the kernel reads from the mapped
+// file, which needs no capability but Linux 6.11.
+func (sc *scan) compareBuildID(ctx context.Context, c *class, theirs file.Ref) (Answer, error) {
+	dir, err := sc.open(c.first.process)
+	if err != nil {
+		return NotKnown, err
+	}
+	defer dir.Close()
+	id, err := dir.BuildID(c.first.start)
+	if err != nil {
+		return NotKnown, err
+	}
+	other, err := usable(sc.cache.Facts(ctx, theirs.Key, theirs.Open))
+	if err != nil {
+		return NotKnown, err
+	}
+	if len(id) == 0 || other.BuildID == "" {
+		return NotKnown, c.file.err
+	}
+	return answer(fmt.Sprintf("%x", id) == other.BuildID), nil
+}

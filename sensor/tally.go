@@ -1,0 +1,91 @@
+package sensor
+
+import (
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
+)
+
+// tally sums up what the processes of one workload run.
+type tally struct {
+	reasons map[reasoned]bool
+	loads   map[packageLoad]*packages
+	since   time.Time
+}
+
+type reasoned struct {
+	state  State
+	reason Reason
+}
+
+// packageLoad is one version of a package that runs.
+type packageLoad struct {
+	pkg      owner.Package
+	version  string
+	evidence Evidence
+}
+
+func newTally() *tally {
+	return &tally{reasons: make(map[reasoned]bool), loads: make(map[packageLoad]*packages)}
+}
+
+func (t *tally) count(j judgement) {
+	t.reasons[reasoned{j.verdict.State, j.verdict.Reason}] = true
+	if since := j.since(); !since.IsZero() && (t.since.IsZero() || since.Before(t.since)) {
+		t.since = since
+	}
+}
+
+func (t *tally) add(pk *packages, p owner.Package, version string, evidence Evidence) {
+	t.loads[packageLoad{p, version, evidence}] = pk
+}
+
+// worst is the state that decides for the workload, and the first of the
+// decision table's reasons for it.
+func (t *tally) worst() (State, Reason) {
+	state := Unknown
+	for r := range t.reasons {
+		if rank(r.state) > rank(state) {
+			state = r.state
+		}
+	}
+	for _, reason := range reasonOrder() {
+		if t.reasons[reasoned{state, reason}] {
+			return state, reason
+		}
+	}
+	return state, Unreadable
+}
+
+// packages describes the packages that run, with what was fixed since.
+func (t *tally) packages(sc *scan) []Package {
+	list := make([]Package, 0, len(t.loads))
+	for l, pk := range t.loads {
+		p := Package{
+			Manager: l.pkg.Manager, Name: text(l.pkg.Name), Source: text(l.pkg.Source), Arch: text(l.pkg.Arch),
+			Loaded:    LoadedVersion{text(l.version), l.evidence},
+			Installed: InstalledVersion{Version: text(l.pkg.Version)},
+		}
+		if l.pkg.State != owner.StateInstalled {
+			p.Installed.State = text(l.pkg.State)
+		}
+		if l.version != "" {
+			ch := sc.changesOf(pk, l.pkg, l.version)
+			p.CVEs, p.Urgency = slices.Clone(ch.cves), ch.urgency
+		}
+		list = append(list, p)
+	}
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		if a.Name != b.Name {
+			return a.Name < b.Name
+		}
+		if a.Arch != b.Arch {
+			return a.Arch < b.Arch
+		}
+		return a.Loaded.Version < b.Loaded.Version
+	})
+	return list
+}

@@ -1,0 +1,128 @@
+package cases
+
+import (
+	"os"
+	"testing"
+
+	"github.com/patchsensor/patchsensor/sensor"
+	"github.com/patchsensor/patchsensor/test/lab"
+)
+
+// Two roots with the same package: the one is upgraded, the other is not. Each
+// process is judged by the database of its own root.
+func TestChrootUpgraded(t *testing.T) {
+	t.Parallel()
+	p := newPackaged(t)
+	other := p.tree("other")
+	d := p.food()
+	p.start(lab.Command{Path: "/usr/sbin/food", Root: other.Dir})
+	p.upgrade(p.libfoo(second, "2", changesSecond))
+	p.expect(p.upgraded(d))
+}
+
+// The sensor's own root is upgraded and a chroot below it is not, and then the
+// other way round.
+func TestHostAndChroot(t *testing.T) {
+	for name, hostUpgraded := range map[string]bool{"host upgraded": true, "chroot upgraded": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPackaged(t)
+			host := p.Tree
+			inner := p.tree("root/srv/inner")
+			onHost := p.start(lab.Command{Path: "/usr/sbin/food", Root: host.Dir})
+			inChroot := p.start(lab.Command{Path: "/usr/sbin/food", Root: inner.Dir})
+			d := onHost
+			if !hostUpgraded {
+				p.Tree, d = inner, inChroot
+			}
+			p.upgrade(p.libfoo(second, "2", changesSecond))
+
+			p.expectInside(host, p.upgraded(d))
+		})
+	}
+}
+
+// expectInside is expect by a sensor whose own root is the given tree, as if
+// that were the host.
+func (p *packaged) expectInside(host lab.Tree, want ...lab.Finding) {
+	p.t.Helper()
+	binary, err := os.ReadFile(sensorAt.Path)
+	must(p.t, err)
+	must(p.t, os.WriteFile(host.Path("/sensor"), binary, 0o755))
+	inside := lab.Sensor{Path: "/sensor"}
+	lab.EachSource(p.t, func(t *testing.T, source string) {
+		r := inside.StaleBy(t, []string{"unshare", "--mount", "sh", "-c",
+			`mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`, host.Dir}, "--source", source)
+		lab.Check(t, &r.Report, p.pids, want...)
+	})
+}
+
+func TestMountNamespaceUpgraded(t *testing.T) {
+	t.Parallel()
+	p := newPackaged(t)
+	other := p.tree("other")
+	start := func(root lab.Tree) *lab.Daemon {
+		d := p.start(lab.Command{
+			Path: workshop.C(t, "testdata/enter.c"),
+			Args: []string{"pivot", root.Dir, "/usr/sbin/food"},
+		})
+		d.Exe, d.Comm = "/usr/sbin/food", "food"
+		return d
+	}
+	d := start(p.Tree)
+	start(other)
+	p.upgrade(p.libfoo(second, "2", changesSecond))
+	p.expect(p.upgraded(d))
+}
+
+// The same path leads one process to a directory of its own. What is upgraded
+// is the one or the other; only the processes that see it are stale.
+func TestBindMount(t *testing.T) {
+	for name, private := range map[string]bool{"its own upgraded": true, "the host's upgraded": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t)
+			v1, v2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
+			lib := b.install(v1, "lib/libfoo.so.1")
+			b.install(v1, "private/libfoo.so.1")
+			exe := b.install(daemon(t), "bin/food")
+			plain := b.start(lab.Command{Path: exe, Args: []string{"open", lib}})
+			bound := b.start(lab.Command{
+				Path: workshop.C(t, "testdata/enter.c"),
+				Args: []string{"bind", b.path("private"), b.path("lib"), exe, "open", lib},
+			})
+			bound.Exe, bound.Comm = exe, "food"
+			d, upgraded := plain, "lib/libfoo.so.1"
+			if private {
+				d, upgraded = bound, "private/libfoo.so.1"
+			}
+			b.change(func() { b.install(v2, upgraded) })
+			b.expect(b.stale(d, sensor.Replaced, lib, v1, v2))
+		})
+	}
+}
+
+// Like sshd's privileged separation: the process's root is empty, what it
+// loaded lies outside.
+func TestDaemonThatChrootsItself(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	v1, v2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
+	lib := b.install(v1, "lib/libfoo.so.1")
+	must(t, os.Mkdir(b.path("empty"), 0o755))
+	exe := b.install(daemon(t), "bin/food")
+	// One whose files stay: silence.
+	b.start(lab.Command{Path: exe, Args: []string{"chroot", b.path("empty")}})
+	d := b.start(lab.Command{Path: exe, Args: []string{"open", lib, "chroot", b.path("empty")}})
+	b.change(func() { b.install(v2, "lib/libfoo.so.1") })
+	b.expect(b.stale(d, sensor.Replaced, lib, v1, v2))
+}
+
+// The same on a host with packages: its database still knows the file.
+func TestPackagedDaemonThatChrootsItself(t *testing.T) {
+	t.Parallel()
+	p := newPackaged(t)
+	d := p.start(lab.Command{Path: "/usr/sbin/food", Root: p.Dir, Args: []string{"chroot", "/empty"}})
+	p.upgrade(p.libfoo(second, "2", changesSecond))
+	p.expectInside(p.Tree, p.upgraded(d))
+}

@@ -1,0 +1,176 @@
+package lab
+
+import (
+	"cmp"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/patchsensor/patchsensor/sensor"
+)
+
+// Finding is what a report says of one process: a sensor.Finding cut down to
+// that process, without the values that differ from run to run, which Check
+// judges on its own.
+type Finding struct {
+	PID      int
+	Comm     string
+	Exe      string
+	Workload string // kind
+	State    sensor.State
+	Reason   sensor.Reason
+	Domain   sensor.Domain
+	Action   sensor.Action
+	Command  []string
+	Files    []sensor.File
+	Packages []sensor.Package
+}
+
+// ByProcess splits the findings of a report that concern the given processes,
+// ordered by PID, with files and packages ordered by name. A finding keeps of
+// its packages those that the process's files name.
+func ByProcess(r *sensor.Report, pids ...int) ([]Finding, error) {
+	found := []Finding{}
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		named := make(map[string]bool)
+		strangers := 0
+		for _, p := range f.Processes {
+			if !slices.Contains(pids, p.PID) {
+				strangers++
+				continue
+			}
+			one := Finding{
+				PID: p.PID, Comm: p.Comm, Exe: p.Exe, Workload: f.Workload.Kind,
+				State: f.State, Reason: f.Reason, Domain: f.Domain,
+				Action: f.Remedy.Action, Command: f.Remedy.Command,
+			}
+			for _, file := range p.Files {
+				file.LoadedAt, file.Detail = nil, ""
+				one.Files = append(one.Files, file)
+				named[file.Package] = true
+			}
+			one.Packages = slices.DeleteFunc(slices.Clone(f.Packages), func(pkg sensor.Package) bool {
+				return !slices.ContainsFunc(p.Files, func(file sensor.File) bool { return file.Package == pkg.Name })
+			})
+			found = append(found, one)
+		}
+		if strangers == len(f.Processes) {
+			continue
+		}
+		if strangers > 0 {
+			return nil, fmt.Errorf("finding %s mixes the lab's processes with %d others", f.ID, strangers)
+		}
+		for _, pkg := range f.Packages {
+			if !named[pkg.Name] {
+				return nil, fmt.Errorf("finding %s names package %s of no file", f.ID, pkg.Name)
+			}
+		}
+	}
+	for i := range found {
+		slices.SortFunc(found[i].Files, func(a, b sensor.File) int { return cmp.Compare(a.Path, b.Path) })
+		slices.SortFunc(found[i].Packages, func(a, b sensor.Package) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	slices.SortFunc(found, func(a, b Finding) int { return cmp.Compare(a.PID, b.PID) })
+	return found, nil
+}
+
+// Check compares what a report says of the given processes with what is
+// wanted: exactly those findings, none for the rest.
+func Check(t testing.TB, r *sensor.Report, pids []int, want ...Finding) {
+	t.Helper()
+	got, err := ByProcess(r, pids...)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	want = slices.Clone(want)
+	slices.SortFunc(want, func(a, b Finding) int { return cmp.Compare(a.PID, b.PID) })
+	g, w := pretty(t, got), pretty(t, append([]Finding{}, want...))
+	if g != w {
+		t.Errorf("findings of PIDs %v\n got %s\nwant %s\nwarnings %s", pids, g, w, pretty(t, r.Warnings))
+	}
+}
+
+func pretty(t testing.TB, v any) string {
+	t.Helper()
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// CheckTimes holds the times in the findings of one daemon against what the
+// lab knows: since lies in the change that began at changed and ended at done
+// (or is not known, where mayLack says so), and the process started when the
+// lab started it.
+func CheckTimes(t testing.TB, r *sensor.Report, d *Daemon, changed, done time.Time, mayLack bool) {
+	t.Helper()
+	// Package logs know whole seconds, and the kernel's clock ticks are as
+	// long as 10 ms.
+	const second, tick = time.Second, 20 * time.Millisecond
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		k := slices.IndexFunc(f.Processes, func(p sensor.Process) bool { return p.PID == d.PID })
+		if k < 0 {
+			continue
+		}
+		if start := f.Processes[k].StartTime; start.Before(d.Began.Add(-tick)) || start.After(d.Ready.Add(tick)) {
+			t.Errorf("PID %d started between %v and %v, report says %v", d.PID, d.Began.UTC(), d.Ready.UTC(), start)
+		}
+		switch {
+		case f.Since == nil && !mayLack:
+			t.Errorf("PID %d: since is null, the change began %v", d.PID, changed.UTC())
+		case f.Since == nil:
+		case f.Since.Before(changed.Add(-second)) || f.Since.After(done.Add(tick)):
+			t.Errorf("PID %d: since is %v, the change was from %v to %v", d.PID, f.Since, changed.UTC(), done.UTC())
+		}
+	}
+}
+
+// BuildID is the GNU build ID of an ELF file in lower-case hex (elf(5),
+// NT_GNU_BUILD_ID), read by the standard library and so without the sensor's
+// own parser.
+func BuildID(t testing.TB, name string) string {
+	t.Helper()
+	f, err := elf.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	id, err := buildID(f)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return id
+}
+
+var errNoBuildID = errors.New("no build ID")
+
+func buildID(f *elf.File) (string, error) {
+	section := f.Section(".note.gnu.build-id")
+	if section == nil {
+		return "", errNoBuildID
+	}
+	note, err := section.Data()
+	if err != nil {
+		return "", err
+	}
+	const header = 12 // three words: sizes of name and content, type
+	if len(note) < header {
+		return "", errNoBuildID
+	}
+	name := (int(binary.LittleEndian.Uint32(note)) + 3) &^ 3
+	size := int(binary.LittleEndian.Uint32(note[4:]))
+	if len(note) < header+name+size {
+		return "", errNoBuildID
+	}
+	return hex.EncodeToString(note[header+name : header+name+size]), nil
+}

@@ -162,7 +162,7 @@ func (sc *scan) lookAtName(ctx context.Context, c *class, name string, bias uint
 	info, presence, err := sc.presence(c, name)
 	switch presence {
 	case Same:
-		f.ByName, c.name = Same, name
+		f.ByName = Same
 		return
 	case Unreached:
 		return
@@ -184,12 +184,16 @@ func (sc *scan) lookAtName(ctx context.Context, c *class, name string, bias uint
 	if c.exe && !sc.sameKind(ctx, c, info, name) {
 		return
 	}
-	f.ByName, c.name = Other, name
+	f.ByName = Other
 	c.other, c.otherPath, c.otherOK = info, name, true
 	if canonical, err := c.base.root.Canonical(name); err == nil {
 		c.otherPath = canonical
 	}
 	f.NameIsShown = c.otherPath == c.shown
+	if f.Shown == Same {
+		// What the kernel shows is where the file went, not where it was.
+		c.name = name
+	}
 	c.linkChanged = c.base.root.LinksChanged(name)
 }
 

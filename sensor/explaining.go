@@ -136,7 +136,7 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 	l := ExplainedLoad{
 		Path: text(c.name), LoadedAs: []string{}, State: j.verdict.State, Reason: j.verdict.Reason,
 		Rule: j.verdict.Rule, Certainty: j.verdict.Certainty, Evidence: EvidenceUnknown,
-		Mapped: sc.mappedFacts(ctx, c),
+		Mapped: sc.mappedFacts(ctx, j),
 	}
 	for _, name := range []string{c.key.name, c.shown} {
 		if name != "" && name != c.name {
@@ -164,14 +164,15 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 	return l
 }
 
-func (sc *scan) mappedFacts(ctx context.Context, c *class) FileFacts {
+func (sc *scan) mappedFacts(ctx context.Context, j judgement) FileFacts {
+	c := j.class
 	f := FileFacts{Path: text(c.file.shown)}
 	if !c.file.known {
 		return f
 	}
 	f = factsOf(f.Path, c.file.info)
 	f.Deleted = c.file.info.Nlink == 0
-	f.BuildID = sc.loadedBuildID(ctx, c)
+	f.BuildID, _ = sc.buildIDs(ctx, j)
 	if c.otherOK {
 		// Hashed only where there is something to compare with.
 		r := sc.ref(c.file)
@@ -184,7 +185,7 @@ func (sc *scan) mappedFacts(ctx context.Context, c *class) FileFacts {
 
 func (sc *scan) otherFacts(ctx context.Context, c *class) FileFacts {
 	f := factsOf(text(c.otherPath), c.other)
-	f.BuildID = sc.installedBuildID(ctx, c)
+	f.BuildID = sc.otherBuildID(ctx, c)
 	if c.other.Regular() {
 		if sum, err := sc.cache.SHA256(ctx, keyOf(c), opener(c)); err == nil {
 			f.SHA256 = hex.EncodeToString(sum[:])

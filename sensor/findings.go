@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"sort"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/owner"
 	"github.com/patchsensor/patchsensor/internal/proc"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
 	"github.com/patchsensor/patchsensor/internal/workload"
 )
 
@@ -54,15 +56,18 @@ func (sc *scan) report(ctx context.Context) *Report {
 	sort.Slice(r.Findings, func(i, j int) bool { return less(&r.Findings[i], &r.Findings[j]) })
 	sc.warnUnreadable(unreadable)
 	sc.warnDatabases()
-	r.Warnings = sc.warnings.all()
 	r.Summary = summary(r.Findings)
+	if n := r.Summary.Unknown; n > 0 {
+		sc.warnings.add("findings", fmt.Errorf("%d workloads could not be judged: see those of state unknown", n), "")
+	}
+	r.Warnings = sc.warnings.all()
 	r.Summary.Workloads = len(seen)
 	for _, p := range sc.processes {
 		if !p.gone {
 			r.Summary.Processes++
 		}
 	}
-	r.Complete = len(r.Warnings) == 0 && r.Summary.Unknown == 0
+	r.Complete = len(r.Warnings) == 0
 	return r
 }
 
@@ -81,15 +86,32 @@ type member struct {
 // suspects are the loads of a process that are not known to be current.
 func (sc *scan) suspects(ctx context.Context, p *process) []judgement {
 	var list []judgement
-	for _, c := range p.classes {
+	for i, c := range p.classes {
 		if plain(p, c) {
 			continue
 		}
-		if j := sc.decide(ctx, p, c); j.verdict.State != Effective && j.verdict.State != Ignored {
-			list = append(list, j)
+		j := sc.decide(ctx, p, c)
+		if j.verdict.State == Effective || j.verdict.State == Ignored {
+			continue
 		}
+		if j.verdict.State == Unknown && sc.unmapped(p, p.Mappings[i]) {
+			continue
+		}
+		list = append(list, j)
 	}
 	return list
+}
+
+// unmapped reports whether a process no longer has a mapping of the snapshot: it
+// called execve or dlclose meanwhile, so the mapped code does not run any more.
+func (sc *scan) unmapped(p *process, m snapshot.Mapping) bool {
+	dir, err := sc.open(p)
+	if err != nil {
+		return errors.Is(err, proc.ErrGone)
+	}
+	defer dir.Close()
+	_, err = dir.MappedName(m.Start, m.End)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // rank orders states by how much they matter to a workload: a restart that would
@@ -148,10 +170,8 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 	}
 	for _, j := range m.suspects {
 		c := j.class
-		f := File{
-			Path: text(c.name), State: j.verdict.State, Reason: j.verdict.Reason,
-			LoadedBuildID: sc.loadedBuildID(ctx, c), InstalledBuildID: sc.installedBuildID(ctx, c),
-		}
+		f := File{Path: text(c.name), State: j.verdict.State, Reason: j.verdict.Reason}
+		f.LoadedBuildID, f.InstalledBuildID = sc.buildIDs(ctx, j)
 		if f.State != Stale {
 			f.Detail = j.verdict.Rule
 			if c.err != nil {
@@ -182,15 +202,20 @@ func ownerOf(c *class) *owner.Owned {
 	return c.shownOwner
 }
 
-func (sc *scan) loadedBuildID(ctx context.Context, c *class) string {
-	e, err := sc.elf(ctx, c.file)
-	if err != nil {
-		return ""
+// buildIDs are those of the code that runs and of the file that would be loaded
+// now. Of a file that was written over only the latter is left to read.
+func (sc *scan) buildIDs(ctx context.Context, j judgement) (loaded, installed string) {
+	c := j.class
+	if e, err := sc.elf(ctx, c.file); err == nil {
+		loaded = e.BuildID
 	}
-	return e.BuildID
+	if j.verdict.Reason == Overwritten {
+		return "", loaded
+	}
+	return loaded, sc.otherBuildID(ctx, c)
 }
 
-func (sc *scan) installedBuildID(ctx context.Context, c *class) string {
+func (sc *scan) otherBuildID(ctx context.Context, c *class) string {
 	if !c.otherOK || !c.other.Regular() {
 		return ""
 	}

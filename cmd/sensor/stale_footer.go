@@ -183,10 +183,12 @@ func (v *view) unknowns(p *printer) {
 
 func (v *view) warnings(p *printer, brief bool) {
 	title := "Notes:"
-	switch {
+	switch said := len(v.Warnings) + len(v.Gaps); {
+	case !v.Complete && said == 0:
+		title = "The report is incomplete."
 	case !v.Complete:
 		title = "The report is incomplete:"
-	case len(v.Warnings) == 0 && len(v.Gaps) == 0:
+	case said == 0:
 		return
 	}
 	p.printf("\n%s\n", styled{bold, title})

@@ -32,16 +32,16 @@ func newBox(t *testing.T) *box {
 	b := &box{t: t, dir: lab.Scratch(t)}
 	b.install(library(t, "libcontrol.so.1", "1"), "control/libcontrol.so.1")
 	b.start(lab.Command{
-		Path: b.install(daemon(t), "control/controld"),
+		Path: b.install(daemon(t, "1"), "control/controld"),
 		Args: []string{"open", b.path("control/libcontrol.so.1")},
 	})
 	return b
 }
 
-// daemon is testdata/daemon.c, linked against the given libraries.
-func daemon(t *testing.T, needed ...string) string {
+// daemon is testdata/daemon.c in a version, linked against the given libraries.
+func daemon(t *testing.T, version string, needed ...string) string {
 	t.Helper()
-	return workshop.C(t, append([]string{"testdata/daemon.c"}, needed...)...)
+	return workshop.C(t, append([]string{"-DVERSION=\"" + version + "\"", "testdata/daemon.c"}, needed...)...)
 }
 
 // library is testdata/lib.c with a soname and a content that depends on
@@ -121,7 +121,7 @@ func (b *box) food() *lab.Daemon {
 	lib := library(b.t, "libfoo.so.1", "1")
 	b.install(lib, "lib/libfoo.so.1")
 	return b.start(lab.Command{
-		Path: b.install(daemon(b.t, lib), "bin/food"),
+		Path: b.install(daemon(b.t, "1", lib), "bin/food"),
 		Env:  []string{"LD_LIBRARY_PATH=" + b.path("lib")},
 	})
 }

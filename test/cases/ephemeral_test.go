@@ -19,7 +19,7 @@ func TestJustInTimeCode(t *testing.T) {
 			must(t, err)
 			t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 			b.start(lab.Command{
-				Path: b.install(daemon(t), "bin/food"),
+				Path: b.install(daemon(t, "1"), "bin/food"),
 				Args: []string{"jit", filepath.Join(dir, "code")},
 			})
 			b.silence()
@@ -38,7 +38,7 @@ func TestExtractedLibrary(t *testing.T) {
 			t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 			lib := filepath.Join(dir, "libjni123.so")
 			copyFile(t, library(t, "libjni.so", "1"), lib, os.O_CREATE|os.O_EXCL)
-			b.start(lab.Command{Path: b.install(daemon(t), "bin/food"), Args: []string{"open", lib}})
+			b.start(lab.Command{Path: b.install(daemon(t, "1"), "bin/food"), Args: []string{"open", lib}})
 			must(t, os.Remove(lib))
 			b.silence()
 		})
@@ -48,7 +48,7 @@ func TestExtractedLibrary(t *testing.T) {
 func TestMemfdExecutable(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
-	exe := b.install(daemon(t), "bin/food")
+	exe := b.install(daemon(t, "1"), "bin/food")
 	b.start(lab.Command{Path: exe, Args: []string{"memfd", exe}})
 	b.silence()
 }

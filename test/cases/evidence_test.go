@@ -13,13 +13,13 @@ import (
 func TestVersionEmbedded(t *testing.T) {
 	t.Parallel()
 	p := newPackaged(t)
-	note := `-Wl,--package-metadata={"type":"deb","name":"foo","version":"` + first + `"}`
-	p.upgrade(p.libfoo(first, "noted", changesFirst, note))
+	note := []string{"-Xlinker", `--package-metadata={"type":"deb","name":"foo","version":"` + first + `"}`}
+	p.upgrade(p.libfoo(first, "noted", changesFirst, note...))
 	d := p.food()
 	p.upgrade(p.libfoo(second, "2", changesSecond))
 	must(t, os.Remove(p.Tree.Path("/var/log/dpkg.log")))
 	f := p.upgraded(d)
-	f.Files[0].LoadedBuildID = lab.BuildID(t, library(t, "libfoo.so.1", "noted", note))
+	f.Files[0].LoadedBuildID = lab.BuildID(t, library(t, "libfoo.so.1", "noted", note...))
 	f.Packages[0].Loaded.Evidence = sensor.Embedded
 	p.expect(f)
 }
@@ -76,7 +76,7 @@ func TestPackagedFileOverwritten(t *testing.T) {
 	d := p.food()
 	v2 := library(t, "libfoo.so.1", "2")
 	p.change(func() { copyFile(t, v2, p.Tree.Path(p.lib()), 0) })
-	f := want(d, sensor.Stale, sensor.Overwritten, p.lib(), "", lab.BuildID(t, v2))
+	f := want(d, sensor.Stale, sensor.Overwritten, p.loaded(), "", lab.BuildID(t, v2))
 	f.Files[0].Package = "libfoo1"
 	f.Packages = []sensor.Package{p.pkg(first, sensor.History, first, "")}
 	f.Packages[0].CVEs = []string{}

@@ -24,7 +24,7 @@ func TestLibraryMovedAside(t *testing.T) {
 func TestExecutableMovedAside(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
-	v1, v2 := daemon(t), daemon(t, "-DVERSION=2")
+	v1, v2 := daemon(t, "1"), daemon(t, "2")
 	exe := b.install(v1, "bin/food")
 	d := b.start(lab.Command{Path: exe})
 	b.change(func() {
@@ -69,7 +69,7 @@ func TestLibrarySymlinkSwitched(t *testing.T) {
 	link := b.path("lib/libfoo.so.1")
 	b.link("libfoo.so.1.0", link)
 	d := b.start(lab.Command{
-		Path: b.install(daemon(t, v1), "bin/food"),
+		Path: b.install(daemon(t, "1", v1), "bin/food"),
 		Env:  []string{"LD_LIBRARY_PATH=" + b.path("lib")},
 	})
 	b.change(func() {
@@ -83,7 +83,7 @@ func TestLibrarySymlinkSwitched(t *testing.T) {
 func TestReleaseSymlinkSwitched(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
-	v1, v2 := daemon(t), daemon(t, "-DVERSION=2")
+	v1, v2 := daemon(t, "1"), daemon(t, "2")
 	b.install(v1, "releases/1/food")
 	b.link("releases/1", b.path("current"))
 	d := b.start(lab.Command{Path: b.path("current/food")})
@@ -103,7 +103,7 @@ func TestVersionInTheFileName(t *testing.T) {
 	link := b.path("lib/libfoo.so.1")
 	b.link("libfoo.so.1.0", link)
 	d := b.start(lab.Command{
-		Path: b.install(daemon(t, v1), "bin/food"),
+		Path: b.install(daemon(t, "1", v1), "bin/food"),
 		Env:  []string{"LD_LIBRARY_PATH=" + b.path("lib")},
 	})
 	b.change(func() {
@@ -137,7 +137,7 @@ func TestNeededLibraryRemoved(t *testing.T) {
 func TestExecutableRemoved(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
-	v1 := daemon(t)
+	v1 := daemon(t, "1")
 	exe := b.install(v1, "bin/food")
 	d := b.start(lab.Command{Path: exe})
 	b.change(func() { must(t, os.Remove(exe)) })

@@ -28,7 +28,7 @@ func TestHostileNames(t *testing.T) {
 			t.Parallel()
 			b := newBox(t)
 			lib1, lib2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
-			exe1, exe2 := daemon(t), daemon(t, "-DVERSION=2")
+			exe1, exe2 := daemon(t, "1"), daemon(t, "2")
 			b.install(lib1, "kept/"+name+".so")
 			b.install(lib1, "new/"+name+".so")
 			open := func(dir string) []string { return []string{"open", b.path(dir + "/" + name + ".so")} }
@@ -54,8 +54,8 @@ func TestHostileNames(t *testing.T) {
 func TestDecoyOfADeletedFile(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
-	v1 := daemon(t)
-	b.install(daemon(t, "-DVERSION=2"), "bin/food (deleted)")
+	v1 := daemon(t, "1")
+	b.install(daemon(t, "2"), "bin/food (deleted)")
 	exe := b.install(v1, "bin/food")
 	d := b.start(lab.Command{Path: exe})
 	b.change(func() { must(t, os.Remove(exe)) })

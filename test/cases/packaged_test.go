@@ -43,10 +43,10 @@ func newPackaged(t *testing.T) *packaged {
 // that needs its library; it is owned by no package.
 func (p *packaged) tree(name string) lab.Tree {
 	p.t.Helper()
-	food := daemon(p.t, library(p.t, "libfoo.so.1", "1"))
+	food := daemon(p.t, "1", library(p.t, "libfoo.so.1", "1"))
 	tree := lab.NewTree(p.t, p.box.path(name), food)
 	p.install(food, name+"/usr/sbin/food")
-	p.install(daemon(p.t), name+"/usr/sbin/plain")
+	p.install(daemon(p.t, "1"), name+"/usr/sbin/plain")
 	tree.Install(p.t, p.libfoo(first, "1", changesFirst).Build(p.t))
 	// History knows seconds: what follows is later.
 	lab.NextSecond()
@@ -62,8 +62,15 @@ func (p *packaged) libfoo(version, content, changelog string, flags ...string) l
 	}
 }
 
-// lib is the library's path inside the tree.
-func (p *packaged) lib() string { return p.libdir + "/libfoo.so.1" }
+// lib is the library's path in the package, loaded the name under which the
+// dynamic loader finds it first: /lib is a link to /usr/lib.
+func (p *packaged) lib() string    { return p.libdir + "/libfoo.so.1" }
+func (p *packaged) loaded() string { return p.name("libfoo.so.1") }
+
+// name is what the dynamic loader calls a library.
+func (p *packaged) name(soname string) string {
+	return strings.TrimPrefix(p.libdir, "/usr") + "/" + soname
+}
 
 // food starts the daemon in the tree.
 func (p *packaged) food() *lab.Daemon {
@@ -90,7 +97,7 @@ func (p *packaged) upgrade(debs ...lab.Deb) {
 // library while the second is installed.
 func (p *packaged) upgraded(d *lab.Daemon) lab.Finding {
 	p.t.Helper()
-	f := p.stale(d, sensor.Replaced, p.lib(), library(p.t, "libfoo.so.1", "1"), library(p.t, "libfoo.so.1", "2"))
+	f := p.stale(d, sensor.Replaced, p.loaded(), library(p.t, "libfoo.so.1", "1"), library(p.t, "libfoo.so.1", "2"))
 	f.Files[0].Package = "libfoo1"
 	f.Packages = []sensor.Package{p.pkg(first, sensor.History, second, "high", "CVE-2026-0002", "CVE-2026-0003")}
 	return f
@@ -172,7 +179,8 @@ func TestPackageOfSeveralLibraries(t *testing.T) {
 		}
 		return deb
 	}
-	p.Install(t, several(first, "1", lab.ChangelogEntry("several", first, "medium", "New.")).Build(t))
+	changes := lab.ChangelogEntry("several", first, "medium", "New.")
+	p.Install(t, several(first, "1", changes).Build(t))
 	lab.NextSecond()
 	start := func(names ...string) *lab.Daemon {
 		var steps []string
@@ -183,7 +191,7 @@ func TestPackageOfSeveralLibraries(t *testing.T) {
 	}
 	d := start("liba.so.1", "libb.so.1", "libc.so.1")
 	start("liba.so.1", "libc.so.1")
-	p.upgrade(several(second, "2", lab.ChangelogEntry("several", second, "low", "Say more.")))
+	p.upgrade(several(second, "2", lab.ChangelogEntry("several", second, "low", "Say more.")+changes))
 
 	f := p.stale(d, sensor.Replaced, p.libdir+"/libb.so.1", library(t, "libb.so.1", "1"), library(t, "libb.so.1", "2"))
 	f.Files[0].Package = "libseveral1"
@@ -197,20 +205,20 @@ func TestPackageOfSeveralLibraries(t *testing.T) {
 func TestPackageWithVersionInTheFileName(t *testing.T) {
 	t.Parallel()
 	p := newPackaged(t)
-	versioned := func(version, file, content string) lab.Deb {
+	changes := lab.ChangelogEntry("bar", first, "low", "Fix CVE-2025-0003.")
+	versioned := func(version, file, content, changelog string) lab.Deb {
 		return lab.Deb{
-			Name: "libbar1", Version: version, Source: "bar",
-			Changelog: lab.ChangelogEntry("bar", version, "medium", "Fix CVE-2026-0004."),
+			Name: "libbar1", Version: version, Source: "bar", Changelog: changelog,
 			Files:     map[string]string{p.libdir + "/" + file: library(t, "libbar.so.1", content)},
 			Links:     map[string]string{p.libdir + "/libbar.so.1": file},
 		}
 	}
-	p.Install(t, versioned(first, "libbar.so.1.0", "1").Build(t))
+	p.Install(t, versioned(first, "libbar.so.1.0", "1", changes).Build(t))
 	lab.NextSecond()
 	d := p.start(lab.Command{Path: "/usr/sbin/plain", Root: p.Dir, Args: []string{"open", "libbar.so.1"}})
-	p.upgrade(versioned(second, "libbar.so.1.1", "2"))
+	p.upgrade(versioned(second, "libbar.so.1.1", "2", lab.ChangelogEntry("bar", second, "medium", "Fix CVE-2026-0004.")+changes))
 
-	f := p.stale(d, sensor.Superseded, p.libdir+"/libbar.so.1.0", library(t, "libbar.so.1", "1"), library(t, "libbar.so.1", "2"))
+	f := p.stale(d, sensor.Superseded, p.name("libbar.so.1"), library(t, "libbar.so.1", "1"), library(t, "libbar.so.1", "2"))
 	f.Files[0].Package = "libbar1"
 	pkg := p.pkg(first, sensor.History, second, "medium", "CVE-2026-0004")
 	pkg.Name, pkg.Source = "libbar1", "bar"
@@ -238,7 +246,7 @@ func TestPackagedFileRemoved(t *testing.T) {
 	d := p.food()
 	lab.NextSecond()
 	must(t, os.Remove(p.Tree.Path(p.lib())))
-	f := want(d, sensor.Missing, sensor.MissingFile, p.lib(), lab.BuildID(t, library(t, "libfoo.so.1", "1")), "")
+	f := want(d, sensor.Missing, sensor.MissingFile, p.loaded(), lab.BuildID(t, library(t, "libfoo.so.1", "1")), "")
 	f.Files[0].Package = "libfoo1"
 	f.Packages = []sensor.Package{p.pkg(first, sensor.History, first, "")}
 	f.Packages[0].CVEs = []string{}

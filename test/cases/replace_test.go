@@ -32,7 +32,7 @@ func TestLibraryReplaced(t *testing.T) {
 func TestExecutableReplaced(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
-	v1, v2 := daemon(t), daemon(t, "-DVERSION=2")
+	v1, v2 := daemon(t, "1"), daemon(t, "2")
 	d := b.start(lab.Command{Path: b.install(v1, "bin/food")})
 	b.change(func() { b.install(v2, "bin/food") })
 	b.expect(b.stale(d, sensor.Replaced, b.path("bin/food"), v1, v2))
@@ -55,7 +55,7 @@ func TestSeveralLibrariesOneChanged(t *testing.T) {
 	for _, name := range names {
 		steps = append(steps, "open", b.install(library(t, name, "1"), "lib/"+name))
 	}
-	d := b.start(lab.Command{Path: b.install(daemon(t), "bin/food"), Args: steps})
+	d := b.start(lab.Command{Path: b.install(daemon(t, "1"), "bin/food"), Args: steps})
 	b.change(func() {
 		b.install(library(t, "liba.so.1", "1"), "lib/liba.so.1")
 		b.install(library(t, "libb.so.1", "2"), "lib/libb.so.1")
@@ -70,7 +70,7 @@ func TestReinstallOfTheSameBytes(t *testing.T) {
 	b.food()
 	b.change(func() {
 		b.install(library(t, "libfoo.so.1", "1"), "lib/libfoo.so.1")
-		b.install(daemon(t, library(t, "libfoo.so.1", "1")), "bin/food")
+		b.install(daemon(t, "1", library(t, "libfoo.so.1", "1")), "bin/food")
 	})
 	b.silence()
 }
@@ -95,7 +95,7 @@ func TestDlopen(t *testing.T) {
 			b := newBox(t)
 			v1, v2 := library(t, "plugin.so", "1"), library(t, "plugin.so", "2")
 			plugin := b.install(v1, "lib/plugin.so")
-			d := b.start(lab.Command{Path: b.install(daemon(t), "bin/food"), Args: []string{step, plugin}})
+			d := b.start(lab.Command{Path: b.install(daemon(t, "1"), "bin/food"), Args: []string{step, plugin}})
 			b.change(func() { b.install(v2, "lib/plugin.so") })
 			if kept {
 				b.expect(b.stale(d, sensor.Replaced, plugin, v1, v2))
@@ -111,7 +111,7 @@ func TestDlopen(t *testing.T) {
 func TestExecutableWithSecondHardLink(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
-	v1, v2 := daemon(t), daemon(t, "-DVERSION=2")
+	v1, v2 := daemon(t, "1"), daemon(t, "2")
 	first := b.install(v1, "bin/food")
 	second := b.path("bin/food-1.0")
 	must(t, os.Link(first, second))
@@ -139,7 +139,7 @@ func TestZombieLeader(t *testing.T) {
 	b := newBox(t)
 	v1, v2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
 	lib := b.install(v1, "lib/libfoo.so.1")
-	d := b.start(lab.Command{Path: b.install(daemon(t), "bin/food"), Args: []string{"open", lib, "orphan"}})
+	d := b.start(lab.Command{Path: b.install(daemon(t, "1"), "bin/food"), Args: []string{"open", lib, "orphan"}})
 	b.change(func() { b.install(v2, "lib/libfoo.so.1") })
 	b.expect(b.stale(d, sensor.Replaced, lib, v1, v2))
 }
@@ -150,6 +150,7 @@ func TestExitCodes(t *testing.T) {
 	b := newBox(t)
 	d := b.food()
 	control := b.pids[0]
+	must(t, os.Mkdir(b.path("empty"), 0o755))
 	b.change(func() { b.install(library(t, "libfoo.so.1", "2"), "lib/libfoo.so.1") })
 	for name, c := range map[string]struct {
 		args []string
@@ -163,7 +164,8 @@ func TestExitCodes(t *testing.T) {
 		"unknown output":  {[]string{"stale", "-o", "no-such-format"}, lab.ExitUsage},
 		"unknown source":  {[]string{"stale", "--source", "no-such-source"}, lab.ExitUsage},
 		"unknown command": {[]string{"no-such-command"}, lab.ExitUsage},
-		"no /proc":        {[]string{"stale", "--proc", b.path("no-such-directory")}, lab.ExitUnknown},
+		"no such /proc":   {[]string{"stale", "--proc", b.path("no-such-directory")}, lab.ExitUsage},
+		"empty /proc":     {[]string{"stale", "--proc", b.path("empty")}, lab.ExitUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := lab.Run(t, exec.Command(sensorAt.Path, c.args...))

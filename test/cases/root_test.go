@@ -52,7 +52,7 @@ func (p *packaged) expectInside(host lab.Tree, want ...lab.Finding) {
 	inside := lab.Sensor{Path: "/sensor"}
 	lab.EachSource(p.t, func(t *testing.T, source string) {
 		r := inside.StaleBy(t, []string{"unshare", "--mount", "sh", "-c",
-			`mount -t proc proc "$0/proc" && exec chroot "$0" "$@"`, host.Dir}, "--source", source)
+			`mount -t proc proc "$0/proc" && mount -t sysfs sysfs "$0/sys" && exec chroot "$0" "$@"`, host.Dir}, "--source", source)
 		lab.Check(t, &r.Report, p.pids, want...)
 	})
 }
@@ -85,7 +85,7 @@ func TestBindMount(t *testing.T) {
 			v1, v2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
 			lib := b.install(v1, "lib/libfoo.so.1")
 			b.install(v1, "private/libfoo.so.1")
-			exe := b.install(daemon(t), "bin/food")
+			exe := b.install(daemon(t, "1"), "bin/food")
 			plain := b.start(lab.Command{Path: exe, Args: []string{"open", lib}})
 			bound := b.start(lab.Command{
 				Path: workshop.C(t, "testdata/enter.c"),
@@ -110,7 +110,7 @@ func TestDaemonThatChrootsItself(t *testing.T) {
 	v1, v2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
 	lib := b.install(v1, "lib/libfoo.so.1")
 	must(t, os.Mkdir(b.path("empty"), 0o755))
-	exe := b.install(daemon(t), "bin/food")
+	exe := b.install(daemon(t, "1"), "bin/food")
 	// One whose files stay: silence.
 	b.start(lab.Command{Path: exe, Args: []string{"chroot", b.path("empty")}})
 	d := b.start(lab.Command{Path: exe, Args: []string{"open", lib, "chroot", b.path("empty")}})

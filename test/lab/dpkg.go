@@ -142,7 +142,7 @@ type Tree struct{ Dir string }
 func NewTree(t testing.TB, dir, program string) Tree {
 	t.Helper()
 	tree := Tree{dir}
-	for _, d := range []string{"var/lib/dpkg/info", "var/lib/dpkg/updates", "var/log", "etc", "tmp", "proc", "dev", "run", "empty"} {
+	for _, d := range []string{"var/lib/dpkg/info", "var/lib/dpkg/updates", "var/log", "etc", "tmp", "proc", "sys", "dev", "run", "empty"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,9 +94,25 @@ func Check(t testing.TB, r *sensor.Report, pids []int, want ...Finding) {
 	want = slices.Clone(want)
 	slices.SortFunc(want, func(a, b Finding) int { return cmp.Compare(a.PID, b.PID) })
 	g, w := pretty(t, got), pretty(t, append([]Finding{}, want...))
-	if g != w {
-		t.Errorf("findings of PIDs %v\n got %s\nwant %s\nwarnings %s", pids, g, w, pretty(t, r.Warnings))
+	if g == w {
+		return
 	}
+	same, g, w := difference(g, w)
+	t.Errorf("findings of PIDs %v: after %d equal lines\n got %s\nwant %s\nwarnings %s", pids, same, g, w, pretty(t, r.Warnings))
+}
+
+// difference cuts the lines off both texts in which they begin and end alike,
+// and says how many there were in front.
+func difference(a, b string) (front int, onlyA, onlyB string) {
+	x, y := strings.SplitAfter(a, "\n"), strings.SplitAfter(b, "\n")
+	for front < min(len(x), len(y)) && x[front] == y[front] {
+		front++
+	}
+	x, y = x[front:], y[front:]
+	for len(x) > 0 && len(y) > 0 && x[len(x)-1] == y[len(y)-1] {
+		x, y = x[:len(x)-1], y[:len(y)-1]
+	}
+	return front, strings.Join(x, ""), strings.Join(y, "")
 }
 
 func pretty(t testing.TB, v any) string {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/patchsensor/patchsensor/internal/file"
 )
 
 // syntheticPackages and syntheticFiles make a database of 10 MB of lists, the
@@ -63,55 +61,9 @@ func BenchmarkLists(b *testing.B) {
 // BenchmarkOpen reads the status file.
 func BenchmarkOpen(b *testing.B) {
 	d := synthetic(b)
-	b.Run("status", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := Open(d.root); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
-// BenchmarkHost measures the same on this machine's own database.
-func BenchmarkHost(b *testing.B) {
-	root, err := file.OpenRoot("/")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer root.Close()
-	b.Run("open", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := Open(root); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	d, err := Open(root)
-	if err != nil {
-		b.Fatal(err)
-	}
-	owned, err := d.Providers([]string{"libc.so.6", "libz.so.1.2.13", "libssl.so.3", "bash", "libcrypto.so.3"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	var paths []string
-	for _, os := range owned {
-		for _, o := range os {
-			paths = append(paths, o.Path)
+	for b.Loop() {
+		if _, err := Open(d.root); err != nil {
+			b.Fatal(err)
 		}
 	}
-	b.Run("owners", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := d.Owners(paths); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("history", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := d.readLogs(); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }

@@ -1,200 +1,153 @@
 package dpkg
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
-const (
-	// maxChangelog bounds one changelog, in uncompressed bytes.
-	maxChangelog = 64 << 20
-	// maxEntries bounds the entries and maxCVEs the CVE ids per entry that
-	// are kept.
-	maxEntries = 10_000
-	maxCVEs    = 20_000
-)
+const docDir = "usr/share/doc/"
 
-var (
-	errEntries = errors.New("changelog has more entries than allowed")
-	errCVEs    = errors.New("changelog entry has more CVE ids than allowed")
-	errHeader  = errors.New("changelog entry has no valid version")
-)
-
-// changelogReader reads the entries of a changelog (deb-changelog(5)) from the
-// top, which is the newest, down.
-type changelogReader struct {
-	name string
-	in   *lines
-	// next is the entry whose header has been read already.
-	next *owner.Entry
-	seen map[string]struct{}
-	end  error // why reading ended
-}
-
-func newChangelogReader(name string, r io.Reader) *changelogReader {
-	return &changelogReader{name: name, in: newLines(r, maxChangelog), seen: make(map[string]struct{})}
-}
-
-// header returns the version of the next entry, so that a caller can stop
-// before its text is read. The error is io.EOF at the end and an *owner.Error
-// for what cannot be read.
-func (c *changelogReader) header() (string, error) {
-	for c.next == nil && c.end == nil {
-		line, err := c.line()
+// Changelog returns what the changelog that p brought says of the versions
+// newer than after, newest first. For a package rebuilt without a change of
+// source (+bN), the entries of changelog.Debian.ARCH come first.
+//
+// The entries are those from p's own version down to, and without, the first
+// one that is not newer than after. So an entry that p was made from counts
+// even when its version sorts above p's, as 1.2-3 does above 1.2-3~bpo12+1.
+// Complete says that such a last one was reached: a changelog whose old
+// entries were removed may end before.
+//
+// Some packages put an epoch or more before the version of their source
+// (libbpf1 is 1:1.1.2-1, of libbpf 1.1.2-1), and entries have the source's.
+//
+// The error is owner.ErrNoChangelog, with the reason, if there is no changelog
+// (images often drop them) or it does not have p's version: then it numbers
+// something else, which cannot be compared with versions of the package.
+// Damage below p's version is told by Problems, and Complete is false.
+func (d *Database) Changelog(p owner.Package, after string) (owner.Changelog, error) {
+	var out owner.Changelog
+	if !validName([]byte(p.Name)) {
+		return out, fmt.Errorf("%w: %w", owner.ErrNoChangelog, errPackageName)
+	}
+	if _, err := Compare(p.Version, after); err != nil {
+		return out, err
+	}
+	dir := docDir + p.Name + "/"
+	names := [][]string{
+		{dir + "changelog.Debian." + p.Arch + ".gz", dir + "changelog.Debian." + p.Arch},
+		// Without a Debian changelog the package is a native one, or one of
+		// which only the upstream changelog is left.
+		{dir + "changelog.Debian.gz", dir + "changelog.Debian", dir + "changelog.gz", dir + "changelog"},
+	}
+	prefix := sourcePrefix(p)
+	afterSource, ok := strings.CutPrefix(after, prefix)
+	if !ok {
+		return out, fmt.Errorf("%w: %s and %s are not numbered alike", owner.ErrNoChangelog, after, p.Version)
+	}
+	w := window{installed: p.Version[len(prefix):], after: afterSource, out: &out}
+	var cause error
+	for _, alternatives := range names {
+		name, r, err := d.openFirst(alternatives)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			out.File = "/" + name
+			err = w.read(newChangelogReader(name, r))
+			r.Close()
+		}
 		if err != nil {
-			continue
-		}
-		e, is, ok := parseHeader(line)
-		switch {
-		case is && !ok:
-			c.fail(errHeader)
-		case is:
-			c.next = &e
-		}
-	}
-	if c.next == nil {
-		return "", c.end
-	}
-	return c.next.Version, nil
-}
-
-// entry returns the next entry; header must have returned its version. Damage
-// in its text ends the reading, but not before the entry is returned.
-func (c *changelogReader) entry() owner.Entry {
-	e := *c.next
-	c.next = nil
-	clear(c.seen)
-	for c.end == nil {
-		line, err := c.line()
-		if err != nil {
-			break
-		}
-		next, is, ok := parseHeader(line)
-		if is && ok {
-			c.next = &next
-			break
-		}
-		if is {
-			c.fail(errHeader)
-			break
-		}
-		e.CVEs = c.appendCVEs(e.CVEs, line)
-	}
-	return e
-}
-
-func (c *changelogReader) line() ([]byte, error) {
-	line, err := c.in.read()
-	if err == io.EOF {
-		c.end = io.EOF
-	} else if err != nil {
-		c.fail(err)
-	}
-	return line, err
-}
-
-func (c *changelogReader) fail(err error) { c.end = defect(c.name, c.in.start, err) }
-
-// parseHeader parses "source (version) distributions; urgency=medium, k=v".
-// is says that the line is meant as a header, ok that it is one.
-func parseHeader(line []byte) (e owner.Entry, is, ok bool) {
-	if len(line) == 0 || !validName(line[:1]) {
-		return e, false, false
-	}
-	name, rest, found := bytes.Cut(line, []byte(" ("))
-	if !found || !validName(name) {
-		return e, false, false
-	}
-	ver, rest, found := bytes.Cut(rest, []byte(")"))
-	_, keys, semicolon := bytes.Cut(rest, []byte(";"))
-	if !found || !semicolon {
-		return e, false, false
-	}
-	e.Version = string(ver)
-	if !validVersion(e.Version) {
-		return e, true, false
-	}
-	for key := range bytes.SplitSeq(keys, []byte(",")) {
-		k, v, _ := bytes.Cut(bytes.TrimSpace(key), []byte("="))
-		if bytes.EqualFold(k, []byte("urgency")) {
-			e.Urgency = urgency(v)
-		}
-	}
-	return e, true, true
-}
-
-// urgency returns the urgency of a header, without the comment that may follow
-// it, and empty if it is none of the known ones.
-func urgency(v []byte) string {
-	word, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(string(v))), " ")
-	switch word {
-	case "low", "medium", "high", "emergency", "critical":
-		return word
-	}
-	return ""
-}
-
-// appendCVEs adds the ids in a line that the entry does not have yet.
-func (c *changelogReader) appendCVEs(ids []string, line []byte) []string {
-	for {
-		id, rest := nextCVE(line)
-		if id == nil {
-			return ids
-		}
-		line = rest
-		var buf [maxID]byte
-		upper := append(buf[:0], "CVE"...)
-		upper = append(upper, id[3:]...)
-		if _, have := c.seen[string(upper)]; have {
-			continue
-		}
-		if len(ids) == maxCVEs {
-			c.fail(errCVEs)
-			return ids
-		}
-		s := string(upper)
-		c.seen[s] = struct{}{}
-		ids = append(ids, s)
-	}
-}
-
-// maxID is the length of the longest CVE id: 19 digits after the year
-// (CVE record format, cveId).
-const maxID = len("CVE-2026-") + 19
-
-// nextCVE finds the first CVE id in b, "CVE-", four digits, "-" and four to
-// nineteen digits, whatever the case, and what follows it; nil if there is
-// none.
-func nextCVE(b []byte) (id, rest []byte) {
-	for {
-		i := bytes.IndexByte(b, '-')
-		if i < 0 {
-			return nil, nil
-		}
-		if i < 3 || !bytes.EqualFold(b[i-3:i], []byte("CVE")) {
-			b = b[i+1:]
-			continue
-		}
-		b = b[i-3:]
-		end := len("CVE-2026-")
-		if countDigits(b[len("CVE-"):]) == 4 && len(b) > end && b[end-1] == '-' {
-			if n := countDigits(b[end:]); n >= 4 && end+n <= maxID {
-				return b[:end+n], b[end+n:]
+			cause = defect(name, -1, err)
+			if oe := (*owner.Error)(nil); errors.As(err, &oe) {
+				cause = oe
 			}
+			d.defects.add(cause)
 		}
-		b = b[len("CVE-"):]
+		if out.Complete {
+			break
+		}
 	}
+	out.Complete = out.Complete && cause == nil
+	switch {
+	case w.found:
+		return out, nil
+	case cause != nil:
+		return owner.Changelog{}, fmt.Errorf("%w: %w", owner.ErrNoChangelog, cause)
+	case out.File != "":
+		return owner.Changelog{}, fmt.Errorf("%w: %s does not have version %s", owner.ErrNoChangelog, out.File, w.installed)
+	}
+	return owner.Changelog{}, fmt.Errorf("%w in /%s", owner.ErrNoChangelog, dir)
 }
 
-func countDigits(b []byte) int {
-	for i, c := range b {
-		if !isDigit(c) {
-			return i
+// sourcePrefix returns what p's version has before that of its source, if it
+// is just that version with something before it. Versions with the same prefix
+// are ordered as what follows it.
+func sourcePrefix(p owner.Package) string {
+	prefix, ok := strings.CutSuffix(withoutRebuild(p.Version), withoutRebuild(p.SourceVersion))
+	if !ok || p.SourceVersion == "" || !strings.HasSuffix(prefix, ":") && !strings.HasSuffix(prefix, "+") {
+		return ""
+	}
+	return prefix
+}
+
+// openFirst opens the first of the files that exists.
+func (d *Database) openFirst(names []string) (name string, r io.ReadCloser, err error) {
+	for _, name = range names {
+		r, err = d.openText(name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return name, r, err
 		}
 	}
-	return len(b)
+	return name, nil, err
+}
+
+// window takes the entries between two versions out of changelogs.
+type window struct {
+	installed, after string
+	found            bool // the installed version has been met
+	out              *owner.Changelog
+}
+
+// read takes what it needs of one changelog and stops as soon as it has it.
+func (w *window) read(c *changelogReader) error {
+	for {
+		ver, err := c.header()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !w.found {
+			newer, err := Compare(ver, w.installed)
+			if err != nil {
+				return defect(c.name, c.in.start, err)
+			}
+			switch {
+			case newer > 0:
+				c.entry() // of a newer package that shares the directory
+				continue
+			case withoutRebuild(ver) != withoutRebuild(w.installed):
+				return nil
+			}
+			w.found = true
+		}
+		order, err := Compare(ver, w.after)
+		if err != nil {
+			return defect(c.name, c.in.start, err)
+		}
+		if order <= 0 {
+			w.out.Complete = true
+			return nil
+		}
+		if len(w.out.Entries) == maxEntries {
+			return defect(c.name, c.in.start, errEntries)
+		}
+		w.out.Entries = append(w.out.Entries, c.entry())
+	}
 }

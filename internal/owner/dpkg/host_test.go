@@ -6,16 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 // TestHost compares what this package reads with what dpkg-query says of the
 // machine's own database.
 func TestHost(t *testing.T) {
 	d := open(t, "/")
-	noProblems(t, d)
-
 	var got []string
 	for _, p := range d.Packages() {
 		got = append(got, p.Name+" "+p.Arch+" "+p.Version+" "+p.Source+" "+p.SourceVersion)
@@ -54,10 +50,7 @@ func TestHost(t *testing.T) {
 	diverted := make(map[string]bool)
 	for _, v := range d.diversions {
 		for _, p := range []string{v.from, v.to} {
-			for _, s := range spellings(p, d.merged) {
-				diverted[s] = true
-			}
-			diverted["/usr"+p] = true
+			diverted[p], diverted["/usr"+p] = true, true
 		}
 	}
 	paths := make([]string, 0, len(owners))
@@ -75,27 +68,14 @@ func TestHost(t *testing.T) {
 			t.Errorf("%s belongs to %q, dpkg-query says %q", p, found[p].Package.Name, owners[p])
 		}
 	}
-	noProblems(t, d)
-
-	changes, err := d.History()
-	if err != nil {
-		t.Error(err)
-	}
-	newest := make(map[[2]string]owner.Change)
-	for _, c := range changes {
-		newest[[2]string{c.Name, c.Arch}] = c
-		if c.End.IsZero() || c.End.Before(c.Begin) {
-			t.Logf("unfinished or odd: %+v", c)
-		}
-	}
-	t.Logf("%d packages, %d paths, %d changes of %d packages", len(got), len(paths), len(changes), len(newest))
-	noProblems(t, d)
 }
 
 // query runs dpkg-query and returns the lines it prints.
 func query(t *testing.T, args ...string) []string {
 	t.Helper()
-	out, err := exec.Command("dpkg-query", args...).Output()
+	cmd := exec.Command("dpkg-query", args...)
+	cmd.Env = []string{"LC_ALL=C"}
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
 	}

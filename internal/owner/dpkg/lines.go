@@ -29,8 +29,8 @@ func newLines(r io.Reader, limit int64) *lines {
 }
 
 // read returns the next line without its newline, valid until the next call.
-// After errLongLine, which comes with the beginning of the line, reading goes
-// on at the next line; every other error is final.
+// After errLongLine reading goes on at the next line; every other error is
+// final.
 func (l *lines) read() ([]byte, error) {
 	l.start = l.next
 	line, err := l.r.ReadSlice('\n')
@@ -39,7 +39,7 @@ func (l *lines) read() ([]byte, error) {
 		return nil, file.ErrTooLarge
 	}
 	if err == bufio.ErrBufferFull {
-		return line, l.skip()
+		return nil, l.skip()
 	}
 	l.terminated = err == nil
 	if err == nil {

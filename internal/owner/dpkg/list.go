@@ -75,15 +75,12 @@ func (l list) scan(wanted *tails, hit func(path []byte)) {
 		if !wanted.has(line) {
 			continue
 		}
-		if l.sums {
-			if len(line) <= sumLen {
-				continue
-			}
-			line = sumPath(line)
-		} else if line[0] == '/' {
-			line = line[1:]
+		switch {
+		case l.sums && len(line) > sumLen:
+			hit(sumPath(line))
+		case !l.sums && line[0] == '/':
+			hit(line[1:])
 		}
-		hit(line)
 	}
 }
 

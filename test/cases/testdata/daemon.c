@@ -27,6 +27,9 @@
 
 enum { LIFELINE = 3 };
 
+/* What tells one build from another. */
+const char *const daemon_version = VERSION;
+
 extern char **environ;
 static volatile sig_atomic_t fork_wanted;
 

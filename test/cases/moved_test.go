@@ -31,6 +31,7 @@ func TestExecutableMovedAside(t *testing.T) {
 		must(t, os.Rename(exe, exe+".orig"))
 		b.install(v2, "bin/food")
 	})
+	d.Exe = exe + ".orig" // where the running program is now
 	b.expect(b.stale(d, sensor.MovedAside, exe, v1, v2))
 }
 
@@ -91,6 +92,7 @@ func TestReleaseSymlinkSwitched(t *testing.T) {
 		b.install(v2, "releases/2/food")
 		b.link("releases/2", b.path("current"))
 	})
+	d.Exe = b.path("releases/1/food") // the link leads elsewhere now
 	b.expect(b.stale(d, sensor.SymlinkSwitched, b.path("current/food"), v1, v2))
 }
 

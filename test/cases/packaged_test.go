@@ -209,8 +209,8 @@ func TestPackageWithVersionInTheFileName(t *testing.T) {
 	versioned := func(version, file, content, changelog string) lab.Deb {
 		return lab.Deb{
 			Name: "libbar1", Version: version, Source: "bar", Changelog: changelog,
-			Files:     map[string]string{p.libdir + "/" + file: library(t, "libbar.so.1", content)},
-			Links:     map[string]string{p.libdir + "/libbar.so.1": file},
+			Files: map[string]string{p.libdir + "/" + file: library(t, "libbar.so.1", content)},
+			Links: map[string]string{p.libdir + "/libbar.so.1": file},
 		}
 	}
 	p.Install(t, versioned(first, "libbar.so.1.0", "1", changes).Build(t))
@@ -246,7 +246,7 @@ func TestPackagedFileRemoved(t *testing.T) {
 	d := p.food()
 	lab.NextSecond()
 	must(t, os.Remove(p.Tree.Path(p.lib())))
-	f := want(d, sensor.Missing, sensor.MissingFile, p.loaded(), lab.BuildID(t, library(t, "libfoo.so.1", "1")), "")
+	f := want(d, sensor.Missing, sensor.MissingFile, p.lib(), lab.BuildID(t, library(t, "libfoo.so.1", "1")), "")
 	f.Files[0].Package = "libfoo1"
 	f.Packages = []sensor.Package{p.pkg(first, sensor.History, first, "")}
 	f.Packages[0].CVEs = []string{}

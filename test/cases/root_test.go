@@ -2,6 +2,8 @@ package cases
 
 import (
 	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/patchsensor/patchsensor/sensor"
@@ -37,40 +39,44 @@ func TestHostAndChroot(t *testing.T) {
 			}
 			p.upgrade(p.libfoo(second, "2", changesSecond))
 
-			p.expectInside(host, p.upgraded(d))
+			p.expectBy(host, []string{"unshare", "--mount", "sh", "-c",
+				`mount -t proc proc "$0/proc" && mount -t sysfs sysfs "$0/sys" && exec chroot "$0" "$@"`, host.Dir}, p.upgraded(d))
 		})
 	}
 }
 
-// expectInside is expect by a sensor whose own root is the given tree, as if
-// that were the host.
-func (p *packaged) expectInside(host lab.Tree, want ...lab.Finding) {
+// expectBy is expect by a sensor that the wrapper runs inside the given tree,
+// as if that were the host.
+func (p *packaged) expectBy(host lab.Tree, wrapper []string, want ...lab.Finding) {
 	p.t.Helper()
 	binary, err := os.ReadFile(sensorAt.Path)
 	must(p.t, err)
 	must(p.t, os.WriteFile(host.Path("/sensor"), binary, 0o755))
 	inside := lab.Sensor{Path: "/sensor"}
 	lab.EachSource(p.t, func(t *testing.T, source string) {
-		r := inside.StaleBy(t, []string{"unshare", "--mount", "sh", "-c",
-			`mount -t proc proc "$0/proc" && mount -t sysfs sysfs "$0/sys" && exec chroot "$0" "$@"`, host.Dir}, "--source", source)
+		r := inside.StaleBy(t, wrapper, "--source", source)
 		lab.Check(t, &r.Report, p.pids, want...)
 	})
+}
+
+// enter starts a program in a mount namespace of its own, with root as its
+// root.
+func (p *packaged) enter(root lab.Tree, program string, args ...string) *lab.Daemon {
+	p.t.Helper()
+	d := p.start(lab.Command{
+		Path: workshop.C(p.t, "testdata/enter.c"),
+		Args: append([]string{"pivot", root.Dir, program}, args...),
+	})
+	d.Exe, d.Comm = program, filepath.Base(program)
+	return d
 }
 
 func TestMountNamespaceUpgraded(t *testing.T) {
 	t.Parallel()
 	p := newPackaged(t)
 	other := p.tree("other")
-	start := func(root lab.Tree) *lab.Daemon {
-		d := p.start(lab.Command{
-			Path: workshop.C(t, "testdata/enter.c"),
-			Args: []string{"pivot", root.Dir, "/usr/sbin/food"},
-		})
-		d.Exe, d.Comm = "/usr/sbin/food", "food"
-		return d
-	}
-	d := start(p.Tree)
-	start(other)
+	d := p.enter(p.Tree, "/usr/sbin/food")
+	p.enter(other, "/usr/sbin/food")
 	p.upgrade(p.libfoo(second, "2", changesSecond))
 	p.expect(p.upgraded(d))
 }
@@ -122,7 +128,7 @@ func TestDaemonThatChrootsItself(t *testing.T) {
 func TestPackagedDaemonThatChrootsItself(t *testing.T) {
 	t.Parallel()
 	p := newPackaged(t)
-	d := p.start(lab.Command{Path: "/usr/sbin/food", Root: p.Dir, Args: []string{"chroot", "/empty"}})
+	d := p.enter(p.Tree, "/usr/sbin/food", "chroot", "/empty")
 	p.upgrade(p.libfoo(second, "2", changesSecond))
-	p.expectInside(p.Tree, p.upgraded(d))
+	p.expectBy(p.Tree, []string{"nsenter", "--mount", "--target", strconv.Itoa(d.PID)}, p.upgraded(d))
 }

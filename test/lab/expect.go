@@ -2,11 +2,7 @@ package lab
 
 import (
 	"cmp"
-	"debug/elf"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -152,42 +148,3 @@ func CheckTimes(t testing.TB, r *sensor.Report, d *Daemon, changed, done time.Ti
 	}
 }
 
-// BuildID is the GNU build ID of an ELF file in lower-case hex (elf(5),
-// NT_GNU_BUILD_ID), read by the standard library and so without the sensor's
-// own parser.
-func BuildID(t testing.TB, name string) string {
-	t.Helper()
-	f, err := elf.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	id, err := buildID(f)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return id
-}
-
-var errNoBuildID = errors.New("no build ID")
-
-func buildID(f *elf.File) (string, error) {
-	section := f.Section(".note.gnu.build-id")
-	if section == nil {
-		return "", errNoBuildID
-	}
-	note, err := section.Data()
-	if err != nil {
-		return "", err
-	}
-	const header = 12 // three words: sizes of name and content, type
-	if len(note) < header {
-		return "", errNoBuildID
-	}
-	name := (int(binary.LittleEndian.Uint32(note)) + 3) &^ 3
-	size := int(binary.LittleEndian.Uint32(note[4:]))
-	if len(note) < header+name+size {
-		return "", errNoBuildID
-	}
-	return hex.EncodeToString(note[header+name : header+name+size]), nil
-}

@@ -1,7 +1,8 @@
 /*
  * Runs a program in a mount namespace of its own:
  *
- *	enter pivot ROOT PROGRAM ARG...		with ROOT as its root
+ *	enter pivot ROOT PROGRAM ARG...		with ROOT as its root, and
+ *						/proc and /sys mounted
  *	enter bind FROM ONTO PROGRAM ARG...	with FROM bound onto ONTO
  */
 #define _GNU_SOURCE
@@ -31,6 +32,8 @@ int main(int argc, char **argv)
 		/* pivot_root(2): "." for both stacks the old root on the new. */
 		if (chdir(argv[2]) || syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH))
 			err(1, "pivot to %s", argv[2]);
+		if (mount("proc", "/proc", "proc", 0, NULL) || mount("sysfs", "/sys", "sysfs", 0, NULL))
+			err(1, "mount /proc and /sys");
 	} else {
 		bind_onto(argv[2], argv[3]);
 		argv++;

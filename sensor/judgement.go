@@ -130,10 +130,5 @@ func installed(c *class) time.Time {
 
 // present reports whether the process of the snapshot still runs.
 func (sc *scan) present(p *process) bool {
-	dir, err := sc.fs.Process(p.PID)
-	if err == nil {
-		err = dir.Verify(p.Start)
-		dir.Close()
-	}
-	return !errors.Is(err, proc.ErrGone)
+	return !errors.Is(sc.fs.Verify(p.PID, p.Start), proc.ErrGone)
 }

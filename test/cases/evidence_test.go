@@ -76,7 +76,7 @@ func TestPackagedFileOverwritten(t *testing.T) {
 	d := p.food()
 	v2 := library(t, "libfoo.so.1", "2")
 	p.change(func() { copyFile(t, v2, p.Tree.Path(p.lib()), 0) })
-	f := want(d, sensor.Stale, sensor.Overwritten, p.loaded(), "", lab.BuildID(t, v2))
+	f := want(d, sensor.Stale, sensor.Overwritten, p.lib(), "", lab.BuildID(t, v2))
 	f.Files[0].Package = "libfoo1"
 	f.Packages = []sensor.Package{p.pkg(first, sensor.History, first, "")}
 	f.Packages[0].CVEs = []string{}

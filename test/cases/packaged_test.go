@@ -62,15 +62,8 @@ func (p *packaged) libfoo(version, content, changelog string, flags ...string) l
 	}
 }
 
-// lib is the library's path in the package, loaded the name under which the
-// dynamic loader finds it first: /lib is a link to /usr/lib.
-func (p *packaged) lib() string    { return p.libdir + "/libfoo.so.1" }
-func (p *packaged) loaded() string { return p.name("libfoo.so.1") }
-
-// name is what the dynamic loader calls a library.
-func (p *packaged) name(soname string) string {
-	return strings.TrimPrefix(p.libdir, "/usr") + "/" + soname
-}
+// lib is the library's path in the package.
+func (p *packaged) lib() string { return p.libdir + "/libfoo.so.1" }
 
 // food starts the daemon in the tree.
 func (p *packaged) food() *lab.Daemon {
@@ -97,7 +90,7 @@ func (p *packaged) upgrade(debs ...lab.Deb) {
 // library while the second is installed.
 func (p *packaged) upgraded(d *lab.Daemon) lab.Finding {
 	p.t.Helper()
-	f := p.stale(d, sensor.Replaced, p.loaded(), library(p.t, "libfoo.so.1", "1"), library(p.t, "libfoo.so.1", "2"))
+	f := p.stale(d, sensor.Replaced, p.lib(), library(p.t, "libfoo.so.1", "1"), library(p.t, "libfoo.so.1", "2"))
 	f.Files[0].Package = "libfoo1"
 	f.Packages = []sensor.Package{p.pkg(first, sensor.History, second, "high", "CVE-2026-0002", "CVE-2026-0003")}
 	return f
@@ -218,7 +211,7 @@ func TestPackageWithVersionInTheFileName(t *testing.T) {
 	d := p.start(lab.Command{Path: "/usr/sbin/plain", Root: p.Dir, Args: []string{"open", "libbar.so.1"}})
 	p.upgrade(versioned(second, "libbar.so.1.1", "2", lab.ChangelogEntry("bar", second, "medium", "Fix CVE-2026-0004.")+changes))
 
-	f := p.stale(d, sensor.Superseded, p.name("libbar.so.1"), library(t, "libbar.so.1", "1"), library(t, "libbar.so.1", "2"))
+	f := p.stale(d, sensor.Superseded, p.libdir+"/libbar.so.1.0", library(t, "libbar.so.1", "1"), library(t, "libbar.so.1", "2"))
 	f.Files[0].Package = "libbar1"
 	pkg := p.pkg(first, sensor.History, second, "medium", "CVE-2026-0004")
 	pkg.Name, pkg.Source = "libbar1", "bar"

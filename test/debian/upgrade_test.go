@@ -1,6 +1,7 @@
 package debian
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,8 +52,9 @@ func (r root) start(t *testing.T) {
 	}
 	t.Cleanup(func() { r.stop(t) })
 	for name, d := range daemons {
+		said := new(bytes.Buffer)
 		cmd := &exec.Cmd{
-			Path: d.argv[0], Args: d.argv, Env: cleanEnv(), Dir: "/", Stderr: os.Stderr,
+			Path: d.argv[0], Args: d.argv, Env: cleanEnv(), Dir: "/", Stderr: said,
 			SysProcAttr: &syscall.SysProcAttr{
 				Chroot: r.dir, Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM,
 			},
@@ -60,10 +62,16 @@ func (r root) start(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		go func() { _ = cmd.Wait() }() // stop ends it; this takes the zombie away
+		ended := make(chan struct{})
+		go func() { // stop ends it; this takes the zombie away
+			_ = cmd.Wait()
+			close(ended)
+		}()
 		for deadline := time.Now().Add(startTimeout); !d.ready(r, cmd.Process.Pid); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%s does not serve after %v", name, startTimeout)
+				_ = cmd.Process.Kill()
+				<-ended
+				t.Fatalf("%s does not serve after %v\n%s", name, startTimeout, said)
 			}
 		}
 	}
@@ -141,8 +149,12 @@ func TestUpgrade(t *testing.T) {
 	r.start(t)
 	pids := r.pids()
 	known := r.remember(t, pids)
-	host := sensorAt.Stale(t)
-	lab.Check(t, &host.Report, pids) // nothing is upgraded yet
+	host := make(map[string]lab.Result) // by source
+	lab.EachSource(t, func(t *testing.T, source string) {
+		r := sensorAt.Stale(t, "--source", source)
+		lab.Check(t, &r.Report, pids) // nothing is upgraded yet
+		host[source] = r
+	})
 
 	lab.NextSecond()
 	r.upgrade(t)
@@ -156,7 +168,8 @@ func TestUpgrade(t *testing.T) {
 	lab.EachSource(t, func(t *testing.T, source string) {
 		now := sensorAt.Stale(t, "--source", source)
 		lab.Check(t, &now.Report, pids, want...)
-		if extra := newFindings(&host.Report, &now.Report, pids); len(extra) > 0 {
+		earlier := host[source]
+		if extra := newFindings(&earlier.Report, &now.Report, pids); len(extra) > 0 {
 			t.Errorf("findings that this machine did not have before: %+v", extra)
 		}
 	})

@@ -1,0 +1,57 @@
+// Package sensor tells which running code on a Linux machine is older than what
+// is installed, and what makes the patch effective.
+//
+// A patch has three states: pending (available), installed (on disk) and
+// effective (no running code predates it). Package managers know the first two.
+// This package knows the third.
+//
+//	report, err := sensor.New(sensor.Options{}).Scan(ctx)
+//
+// # How a verdict comes about
+//
+// The types appear here in the order in which data flows; each layer knows only
+// those before it.
+//
+//   - snapshot.Process and snapshot.Mapping: what runs at one moment. Three
+//     sources give the same: the BPF iterator (internal/probe, bpf/snapshot.bpf.c),
+//     PROCMAP_QUERY and the text of /proc/PID/maps (internal/proc).
+//   - view: one root directory in one mount namespace. Processes that share it
+//     share its names. Names are only ever resolved inside a view.
+//   - loaded: one mapped file, examined once however many processes map it,
+//     through /proc/PID/map_files so that a deleted one can still be read.
+//   - class: one loaded file, in one view, by the one name under which it was
+//     loaded. Everything that does not differ between processes is found out once
+//     for each class, so that cost grows with distinct files and with processes,
+//     not with their product.
+//   - packages: the package database of a view, asked once for all classes about
+//     which a question is open.
+//   - Facts: all that is known about one load, as plain values.
+//   - Verdict: what Decide, a pure function, makes of Facts: a State, a Reason,
+//     how certain it is, and the rule as a sentence.
+//   - Finding: the verdicts on the processes of one workload, with the versions,
+//     the CVEs and one Remedy, so that a person acts once.
+//
+// # What counts as evidence
+//
+// Identity, content, and change time, in this order. Never the " (deleted)" in a
+// name alone, a path alone, a start time against an installation time, or a link
+// count of zero.
+//
+// The name by which a file was loaded matters as much as what it is now: the
+// kernel shows where a renamed file went. It comes from the process's own memory:
+// AT_EXECFN for the executable, the dynamic loader's link map for libraries. A
+// process can write there what it likes, so a name decides nothing by itself: it
+// only says where to look, inside the process's own root.
+//
+// A file that is the same inode as ever may have been written over. Decide takes
+// the first proof there is: a change time before the process started; an
+// executable, to which the kernel refuses writes; the checksum that the package
+// recorded; the relocated pages that the process loses when the file is
+// truncated. Without proof, the modification time has to do, and the verdict says
+// that it is only likely.
+//
+// # Three answers
+//
+// What cannot be read, raced away or is not certain is Unknown, and the report
+// that holds it is not Complete. Nothing is Effective without a reason to say so.
+package sensor

@@ -43,6 +43,8 @@ var layers = map[string][]string{
 	// What a person asks a report for; decides nothing.
 	"internal/filter": {"sensor"},
 	"cmd/sensor":      {"internal/filter", "sensor"},
+	// Generates docs/report.schema.json.
+	"internal/schema": {"sensor"},
 	// The labs see the program from outside.
 	"test/lab":    {"sensor"},
 	"test/cases":  {"sensor", "test/lab"},

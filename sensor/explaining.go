@@ -225,7 +225,7 @@ func (sc *scan) steps(p *process, j judgement) []string {
 		return s
 	}
 	add("the kernel names the mapped file %q: %s", c.file.shown, f.Shown)
-	if c.key.name != "" {
+	if c.key.name != "" && c.key.name != c.shown {
 		add("the process loaded it as %q: %s", c.key.name, f.ByName)
 	}
 	if f.LinkChanged {

@@ -245,3 +245,39 @@ func TestPackagedFileRemoved(t *testing.T) {
 	f.Packages[0].CVEs = []string{}
 	p.expect(f)
 }
+
+// The package was purged, and with it the library that the daemon needs.
+func TestPackagePurged(t *testing.T) {
+	t.Parallel()
+	p := newPackaged(t)
+	d := p.food()
+	lab.NextSecond()
+	p.Purge(t, "libfoo1")
+	p.expect(want(d, sensor.Missing, sensor.MissingFile, p.lib(), lab.BuildID(t, library(t, "libfoo.so.1", "1")), ""))
+}
+
+// The daemon's own program is packaged; its name leads there by a link that
+// belongs to nobody.
+func TestPackagedExecutable(t *testing.T) {
+	t.Parallel()
+	p := newPackaged(t)
+	changes := lab.ChangelogEntry("bard", first, "low", "New.")
+	bard := func(version, content, changelog string) lab.Deb {
+		return lab.Deb{
+			Name: "bard", Version: version, Changelog: changelog,
+			Files: map[string]string{"/usr/sbin/bard": daemon(t, content)},
+		}
+	}
+	p.Install(t, bard(first, "1", changes).Build(t))
+	lab.NextSecond()
+	d := p.start(lab.Command{Path: "/sbin/bard", Root: p.Dir})
+	p.upgrade(bard(second, "2", lab.ChangelogEntry("bard", second, "emergency", "Fix CVE-2026-0005.")+changes))
+
+	d.Exe = "/usr/sbin/bard"
+	f := p.stale(d, sensor.Replaced, "/usr/sbin/bard", daemon(t, "1"), daemon(t, "2"))
+	f.Files[0].Package = "bard"
+	pkg := p.pkg(first, sensor.History, second, "emergency", "CVE-2026-0005")
+	pkg.Name, pkg.Source = "bard", "bard"
+	f.Packages = []sensor.Package{pkg}
+	p.expect(f)
+}

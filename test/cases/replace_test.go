@@ -29,6 +29,18 @@ func TestLibraryReplaced(t *testing.T) {
 	lab.CheckTimes(t, &r.Report, d, b.changed, b.done, true)
 }
 
+// A relocatable program finds its library by way of its own directory; the
+// loader then calls it bin/../lib/libfoo.so.1.
+func TestLibraryFoundRelativeToProgram(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	v1, v2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
+	b.install(v1, "lib/libfoo.so.1")
+	d := b.start(lab.Command{Path: b.install(daemon(t, "1", v1, "-Wl,-rpath,$ORIGIN/../lib"), "bin/food")})
+	b.change(func() { b.install(v2, "lib/libfoo.so.1") })
+	b.expect(b.stale(d, sensor.Replaced, b.path("lib/libfoo.so.1"), v1, v2))
+}
+
 func TestExecutableReplaced(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)

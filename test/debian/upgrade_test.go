@@ -150,10 +150,12 @@ func TestUpgrade(t *testing.T) {
 	pids := r.pids()
 	known := r.remember(t, pids)
 	host := make(map[string]lab.Result) // by source
-	lab.EachSource(t, func(t *testing.T, source string) {
-		r := sensorAt.Stale(t, "--source", source)
-		lab.Check(t, &r.Report, pids) // nothing is upgraded yet
-		host[source] = r
+	t.Run("before", func(t *testing.T) {
+		lab.EachSource(t, func(t *testing.T, source string) {
+			now := sensorAt.Stale(t, "--source", source)
+			lab.Check(t, &now.Report, pids)
+			host[source] = now
+		})
 	})
 
 	lab.NextSecond()
@@ -165,13 +167,15 @@ func TestUpgrade(t *testing.T) {
 	for i := range want {
 		want[i].Workload, want[i].Command = "process", []string{}
 	}
-	lab.EachSource(t, func(t *testing.T, source string) {
-		now := sensorAt.Stale(t, "--source", source)
-		lab.Check(t, &now.Report, pids, want...)
-		earlier := host[source]
-		if extra := newFindings(&earlier.Report, &now.Report, pids); len(extra) > 0 {
-			t.Errorf("findings that this machine did not have before: %+v", extra)
-		}
+	t.Run("upgraded", func(t *testing.T) {
+		lab.EachSource(t, func(t *testing.T, source string) {
+			now := sensorAt.Stale(t, "--source", source)
+			lab.Check(t, &now.Report, pids, want...)
+			earlier := host[source]
+			if extra := newFindings(&earlier.Report, &now.Report, pids); len(extra) > 0 {
+				t.Errorf("findings that this machine did not have before: %+v", extra)
+			}
+		})
 	})
 
 	r.stop(t)

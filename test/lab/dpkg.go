@@ -198,6 +198,12 @@ func (r Tree) Unpack(t testing.TB, debs ...string) {
 	r.dpkg(t, append([]string{"--unpack"}, debs...)...)
 }
 
+// Purge removes packages from the tree.
+func (r Tree) Purge(t testing.TB, names ...string) {
+	t.Helper()
+	r.dpkg(t, append([]string{"--purge"}, names...)...)
+}
+
 // RotateLog does what logrotate does to dpkg's log.
 func (r Tree) RotateLog(t testing.TB) {
 	t.Helper()

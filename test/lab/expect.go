@@ -147,4 +147,3 @@ func CheckTimes(t testing.TB, r *sensor.Report, d *Daemon, changed, done time.Ti
 		}
 	}
 }
-

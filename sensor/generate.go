@@ -1,0 +1,3 @@
+package sensor
+
+//go:generate go run ../internal/schema

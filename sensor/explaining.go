@@ -168,6 +168,9 @@ func (sc *scan) mappedFacts(ctx context.Context, j judgement) FileFacts {
 	c := j.class
 	f := FileFacts{Path: text(c.file.shown)}
 	if !c.file.known {
+		if j.facts.MappedKnown {
+			f = factsOf(f.Path, j.facts.Mapped)
+		}
 		return f
 	}
 	f = factsOf(f.Path, c.file.info)

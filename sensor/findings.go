@@ -58,7 +58,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 	sc.warnDatabases()
 	r.Summary = summary(r.Findings)
 	if n := r.Summary.Unknown; n > 0 {
-		sc.warnings.add("findings", fmt.Errorf("%d workloads could not be judged: see those of state unknown", n), "")
+		sc.warnings.add(SubjectFindings, fmt.Errorf("%d workloads could not be judged: see those of state unknown", n), "")
 	}
 	r.Warnings = sc.warnings.all()
 	r.Summary.Workloads = len(seen)
@@ -344,7 +344,7 @@ func (sc *scan) warnUnreadable(n int) {
 	if n == 0 {
 		return
 	}
-	sc.warnings.add("processes", fmt.Errorf("%d could not be read", n),
+	sc.warnings.add(SubjectProcesses, fmt.Errorf("%d could not be read", n),
 		"run sensor as root, or with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE; `sensor doctor` tells what is missing")
 }
 

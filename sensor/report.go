@@ -111,6 +111,13 @@ type Gap struct {
 	Why  string    `json:"why"`
 }
 
+// Subjects of warnings that only count what findings of state unknown say one by
+// one; who shows a part of the findings counts anew.
+const (
+	SubjectProcesses = "processes"
+	SubjectFindings  = "findings"
+)
+
 // Warning is something that could not be read or trusted, once per cause.
 type Warning struct {
 	// Subject is what it is about: a file inside a root, a process, a source.

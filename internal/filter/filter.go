@@ -60,15 +60,29 @@ func (f *Filter) Apply(r *sensor.Report) *sensor.Report {
 		}
 	}
 	out.Summary = summarize(r.Summary, out.Findings)
+	out.Warnings = relevant(r.Warnings, out.Summary.Unknown > 0)
+	out.Complete = r.Complete || len(out.Warnings) == 0
 	if perhaps > 0 {
 		out.Complete = false
-		out.Warnings = append(slices.Clip(r.Warnings), sensor.Warning{
+		out.Warnings = append(out.Warnings, sensor.Warning{
 			Subject: "filter",
 			Message: fmt.Sprintf("workloads that may match, their packages or CVEs are not known: %d", perhaps),
 			Help:    "without --package and --cve they are shown",
 		})
 	}
 	return &out
+}
+
+// relevant leaves out the warnings that count unknown findings when none of these
+// is left: what could not be judged then is not what was asked about.
+func relevant(list []sensor.Warning, unknown bool) []sensor.Warning {
+	out := make([]sensor.Warning, 0, len(list))
+	for _, w := range list {
+		if unknown || (w.Subject != sensor.SubjectProcesses && w.Subject != sensor.SubjectFindings) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 func (f *Filter) match(x *sensor.Finding) answer {

@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
@@ -51,8 +52,16 @@ func OpenSnapshot() (*Snapshot, error) {
 	return s, nil
 }
 
-// plain reduces a verifier error to its cause: the log belongs to developers.
+// errPrivilege says what EPERM means here. The library's own hint at
+// RLIMIT_MEMLOCK misleads: kernels with this iterator do not charge it.
+var errPrivilege = errors.New("the kernel refuses it: CAP_BPF and CAP_PERFMON are missing, or its configuration forbids it")
+
+// plain reduces an error of loading to its cause: the verifier's log belongs to
+// developers.
 func plain(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: %w", errPrivilege, unix.EPERM)
+	}
 	var ve *ebpf.VerifierError
 	if errors.As(err, &ve) && ve.Cause != nil {
 		return ve.Cause

@@ -64,9 +64,10 @@ func (sc *scan) report(ctx context.Context) *Report {
 	r.Summary.Workloads = len(seen)
 	for _, p := range sc.processes {
 		if !p.gone {
-			r.Summary.Processes++
+			r.Seen = append(r.Seen, Seen{p.PID, p.UID, text(actors.workload(p).Name)})
 		}
 	}
+	r.Summary.Processes = len(r.Seen)
 	r.Complete = len(r.Warnings) == 0
 	return r
 }

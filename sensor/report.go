@@ -94,6 +94,16 @@ type Report struct {
 	Warnings []Warning `json:"warnings"`
 	Summary  Summary   `json:"summary"`
 	Findings []Finding `json:"findings"`
+	// Seen lists what was looked at, so that a question about one process or
+	// workload is not answered by its absence. It is not part of the document.
+	Seen []Seen `json:"-"`
+}
+
+// Seen is one process that a scan looked at.
+type Seen struct {
+	PID      int
+	UID      uint32
+	Workload string
 }
 
 // Host names the machine.

@@ -70,7 +70,29 @@ func (f *Filter) Apply(r *sensor.Report) *sensor.Report {
 			Help:    "without --package and --cve they are shown",
 		})
 	}
+	if !f.saw(r.Seen) {
+		out.Complete = false
+		out.Warnings = append(out.Warnings, sensor.Warning{
+			Subject: "filter",
+			Message: "no process was looked at that --pid, --unit and --user ask for",
+			Help:    "it does not run, or is called otherwise: \"sensor explain PID\" names a process's workload",
+		})
+	}
 	return &out
+}
+
+// saw reports whether anything that the filter asks for was looked at, as far as
+// the report says what was.
+func (f *Filter) saw(seen []sensor.Seen) bool {
+	if seen == nil {
+		return true
+	}
+	for _, s := range seen {
+		if min(among(f.PIDs, s.PID), among(f.UIDs, s.UID), f.matchName(s.Workload)) == yes {
+			return true
+		}
+	}
+	return false
 }
 
 // relevant leaves out the warnings that count unknown findings when none of these
@@ -90,7 +112,7 @@ func (f *Filter) match(x *sensor.Finding) answer {
 		among(f.Actions, x.Remedy.Action),
 		among(f.Domains, x.Domain),
 		among(f.States, x.State),
-		f.matchUnit(x),
+		f.matchName(x.Workload.Name),
 		f.matchProcess(x),
 		f.matchPackage(x),
 		f.matchCVE(x),
@@ -104,11 +126,10 @@ func among[T comparable](want []T, have T) answer {
 	return no
 }
 
-func (f *Filter) matchUnit(x *sensor.Finding) answer {
+func (f *Filter) matchName(name string) answer {
 	if len(f.Units) == 0 {
 		return yes
 	}
-	name := x.Workload.Name
 	short, _ := strings.CutSuffix(name, ".service")
 	for _, g := range f.Units {
 		if g.Match(name) || g.Match(short) {

@@ -147,3 +147,24 @@ func TestFilterSummary(t *testing.T) {
 		t.Errorf("%+v, want %+v", out.Summary, want)
 	}
 }
+
+func TestFilterAsksForWhatWasNotSeen(t *testing.T) {
+	r := testReport()
+	r.Seen = []sensor.Seen{{PID: 10, Workload: "ssh.service"}, {PID: 60, UID: 7, Workload: "quiet.service"}}
+	for _, c := range []struct {
+		name     string
+		filter   Filter
+		complete bool
+	}{
+		{"a process that was seen", Filter{PIDs: []int{60}}, true},
+		{"a unit that was seen", Filter{Units: globs(t, "quiet")}, true},
+		{"a user that was seen", Filter{UIDs: []uint32{7}}, true},
+		{"a process that does not run", Filter{PIDs: []int{99}}, false},
+		{"a unit that does not run", Filter{Units: globs(t, "quite")}, false},
+		{"a process of another unit", Filter{PIDs: []int{60}, Units: globs(t, "ssh")}, false},
+	} {
+		if got := c.filter.Apply(r); got.Complete != c.complete {
+			t.Errorf("%s: complete is %v, warnings %v", c.name, got.Complete, got.Warnings)
+		}
+	}
+}

@@ -19,7 +19,7 @@ enum process_flag {
 };
 
 enum mapping_flag {
-	MAPPING_EXE = 1 << 0,     /* the file is the process's executable */
+	MAPPING_EXE = 1 << 0,     /* the process's executable, mapped or not: no addresses */
 	MAPPING_WRITE = 1 << 1,   /* writable as well as executable */
 	MAPPING_SHARED = 1 << 2,  /* VM_SHARED */
 	MAPPING_UNLINKED = 1 << 3, /* the name it was opened by is gone */
@@ -44,6 +44,9 @@ struct process_record {
 	__u64 at_phnum;
 	__u64 at_execfn;
 	char comm[16]; /* of the main thread, NUL-padded */
+	/* The executable's path from the reader's root or, where that does not
+	 * reach, from the root of its mount (d_path); empty if it is longer. */
+	char exe[256];
 };
 
 struct mapping_record {
@@ -51,7 +54,9 @@ struct mapping_record {
 	enum mapping_flag flags;
 	__u64 start; /* addresses of the first such mapping */
 	__u64 end;
-	__u64 file_key; /* directory entry and mount: tells hard links apart */
+	/* Directory entry, mount and mount namespace: tells hard links apart, and
+	 * namespaces that share the private mount of an overlay's layer. */
+	__u64 file_key;
 	__u64 ino;      /* of the layer's inode on overlayfs */
 	__u64 size;
 	__s64 ctime; /* seconds since the epoch */
@@ -60,6 +65,8 @@ struct mapping_record {
 	__u32 mtime_nsec;
 	__u32 dev; /* kernel encoding: major << 20 | minor */
 	__u32 generation;
+	__u32 fs_magic; /* type of its file system (statfs(2), linux/magic.h) */
+	__u32 pad;
 };
 
 #endif

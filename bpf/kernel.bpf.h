@@ -16,12 +16,17 @@ typedef signed char __s8;
 typedef short __s16;
 typedef int __s32;
 typedef long long __s64;
+typedef _Bool bool;
+#define true 1
+#define false 0
+
 typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
 
 /* include/uapi/linux/bpf.h, enum bpf_map_type */
 #define BPF_MAP_TYPE_ARRAY 2
+#define BPF_MAP_TYPE_PERCPU_ARRAY 6
 
 #define VM_WRITE 0x2UL
 #define VM_EXEC 0x4UL
@@ -77,6 +82,7 @@ struct pid {
 
 struct super_block {
 	__u32 s_dev;
+	unsigned long s_magic;
 };
 
 struct inode {

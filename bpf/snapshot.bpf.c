@@ -53,6 +53,14 @@ static __always_inline struct place place_of(const struct path *path)
 	return place;
 }
 
+/* Too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct process_record);
+} scratch SEC(".maps");
+
 static __always_inline __u64 mix(__u64 a, __u64 b)
 {
 	/* splitmix64's finaliser, so that no pointer is written out */
@@ -117,6 +125,7 @@ static __always_inline void read_process(struct task_struct *task, struct proces
 	struct place root;
 	__u64 cgroups = 0;
 
+	__builtin_memset(p, 0, sizeof(*p));
 	p->kind = RECORD_PROCESS;
 	p->pid = number_for(tgid, level, ns);
 	p->tid = number_for(task->thread_pid, level, ns);
@@ -141,30 +150,61 @@ static __always_inline void read_process(struct task_struct *task, struct proces
 
 /* ---- mappings ----------------------------------------------------------- */
 
-static __always_inline void read_mapping(struct task_struct *task, struct vm_area_struct *vma,
-					 struct file *file, __u64 file_key, struct mapping_record *m)
+static __always_inline __u64 file_key_of(struct task_struct *task, struct file *file)
+{
+	struct place place = place_of(&file->f_path);
+
+	return mix(mix(place.dentry, place.mnt), task->nsproxy->mnt_ns->ns.inum);
+}
+
+static __always_inline void read_file(struct file *file, __u64 file_key, struct mapping_record *m)
 {
 	struct inode *inode = file->f_inode;
-	unsigned long flags = vma->vm_flags;
 
 	m->kind = RECORD_MAPPING;
-	if (task->mm->exe_file->f_inode == inode)
-		m->flags |= MAPPING_EXE;
-	if (flags & VM_WRITE)
-		m->flags |= MAPPING_WRITE;
-	if (flags & VM_SHARED)
-		m->flags |= MAPPING_SHARED;
 	if (!file->f_path.dentry->d_hash.pprev)
 		m->flags |= MAPPING_UNLINKED;
-	m->start = vma->vm_start;
-	m->end = vma->vm_end;
 	m->file_key = file_key;
 	m->ino = inode->i_ino;
 	m->size = inode->i_size;
 	inode_ctime(inode, &m->ctime, &m->ctime_nsec);
 	inode_mtime(inode, &m->mtime, &m->mtime_nsec);
 	m->dev = inode->i_sb->s_dev;
+	m->fs_magic = inode->i_sb->s_magic;
 	m->generation = inode->i_generation;
+}
+
+static __always_inline struct pair *seen_slot(__u64 process, __u64 file_key)
+{
+	__u32 index = mix(process, file_key) & ((1 << SEEN_BITS) - 1);
+
+	return bpf_map_lookup_elem(&seen, &index);
+}
+
+/* Writes the process and its executable; the latter's key, or 0, is returned
+ * through exe_key. */
+static __always_inline bool write_process(struct seq_file *seq, struct task_struct *task, __u64 *exe_key)
+{
+	struct process_record *p;
+	struct mapping_record m = {};
+	struct file *exe;
+	__u32 zero = 0;
+
+	p = bpf_map_lookup_elem(&scratch, &zero);
+	if (!p)
+		return false;
+	read_process(task, p);
+	exe = task->mm->exe_file;
+	if (exe && bpf_d_path(&exe->f_path, p->exe, sizeof(p->exe)) < 0)
+		p->exe[0] = 0;
+	if (bpf_seq_write(seq, p, sizeof(*p)))
+		return false;
+	if (!exe)
+		return true;
+	*exe_key = file_key_of(task, exe);
+	read_file(exe, *exe_key, &m);
+	m.flags |= MAPPING_EXE;
+	return !bpf_seq_write(seq, &m, sizeof(m));
 }
 
 SEC("iter/task_vma")
@@ -173,44 +213,53 @@ int snapshot(struct bpf_iter__task_vma *ctx)
 	struct vm_area_struct *vma = ctx->vma;
 	struct task_struct *task = ctx->task;
 	struct seq_file *seq = ctx->meta->seq;
+	__u64 process, file_key = 0, exe_key = 0;
 	struct mapping_record m = {};
-	__u64 process, file_key;
-	struct place place;
+	struct pair *slot = 0;
 	struct file *file;
-	struct pair *slot;
-	__u32 index;
+	bool fresh;
 
-	if (!task || !vma || !(vma->vm_flags & VM_EXEC))
+	if (!task || !vma)
 		return 0;
-	file = vma->vm_file;
-	if (!file)
-		return 0;
-	place = place_of(&file->f_path);
-	file_key = mix(place.dentry, place.mnt);
 	process = mix(task->start_boottime, task->pid);
-
-	index = mix(process, file_key) & ((1 << SEEN_BITS) - 1);
-	slot = bpf_map_lookup_elem(&seen, &index);
-	if (!slot)
-		return 0;
-	if (process == last_process && slot->process == process && slot->file == file_key)
+	fresh = process != last_process;
+	file = vma->vm_file;
+	if (!fresh && (!file || !(vma->vm_flags & VM_EXEC)))
 		return 0;
 
 	/* When the reader's buffer is full, the kernel drops what this call
 	 * wrote and calls again for the same area, so nothing may be remembered
 	 * unless all of it was written (bpf_seq_read in kernel/bpf/bpf_iter.c). */
-	if (process != last_process) {
-		struct process_record p = {};
-
-		read_process(task, &p);
-		if (bpf_seq_write(seq, &p, sizeof(p)))
-			return 0;
-	}
-	read_mapping(task, vma, file, file_key, &m);
-	if (bpf_seq_write(seq, &m, sizeof(m)))
+	if (fresh && !write_process(seq, task, &exe_key))
 		return 0;
-	last_process = process;
-	slot->process = process;
-	slot->file = file_key;
+	if (file && (vma->vm_flags & VM_EXEC)) {
+		file_key = file_key_of(task, file);
+		slot = seen_slot(process, file_key);
+		if (slot && slot->process == process && slot->file == file_key && !fresh)
+			return 0;
+		if (file_key != exe_key) {
+			read_file(file, file_key, &m);
+			if (vma->vm_flags & VM_WRITE)
+				m.flags |= MAPPING_WRITE;
+			if (vma->vm_flags & VM_SHARED)
+				m.flags |= MAPPING_SHARED;
+			m.start = vma->vm_start;
+			m.end = vma->vm_end;
+			if (bpf_seq_write(seq, &m, sizeof(m)))
+				return 0;
+		}
+		if (slot) {
+			slot->process = process;
+			slot->file = file_key;
+		}
+	}
+	if (fresh) {
+		last_process = process;
+		slot = seen_slot(process, exe_key);
+		if (slot) {
+			slot->process = process;
+			slot->file = exe_key;
+		}
+	}
 	return 0;
 }

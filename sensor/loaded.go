@@ -26,15 +26,22 @@ type loaded struct {
 	known bool
 	err   error
 	tries int
+	// fstype is the type of its file system, and changed and size are the
+	// inode's ctime and size, in the source's view; 0 if it does not show them.
+	fstype, changed, size int64
 	// at are places where the file can be opened.
 	at []place
 }
 
 // place is a mapping of one process.
 type place struct {
-	process    *process
-	start, end uint64
+	process *process
+	mapping snapshot.Mapping
 }
+
+// errFUSE says that a file is served by a program, which any user may run and
+// which need not ever answer: looking at the file would put the sensor to sleep.
+var errFUSE = errors.New("it lies on a FUSE file system, which is not touched because it need not answer")
 
 // deletedMark is what the kernel appends to the name of a mapping whose
 // directory entry is gone (d_path in fs/d_path.c). A file may be called so too.
@@ -47,7 +54,7 @@ func (l *loaded) look(p *proc.Process, m snapshot.Mapping) {
 		return
 	}
 	l.tries++
-	if name, err := p.MappedName(m.Start, m.End); err == nil {
+	if name, err := p.NameOf(m); err == nil {
 		l.shown, l.named = name, true
 	} else {
 		l.err = err
@@ -55,7 +62,11 @@ func (l *loaded) look(p *proc.Process, m snapshot.Mapping) {
 			l.shown, l.named = m.Path, true
 		}
 	}
-	info, err := p.StatMapped(m.Start, m.End)
+	if l.fstype == unix.FUSE_SUPER_MAGIC {
+		l.err = errFUSE
+		return
+	}
+	info, err := p.StatOf(m)
 	if err != nil {
 		l.err = err
 		return
@@ -63,18 +74,18 @@ func (l *loaded) look(p *proc.Process, m snapshot.Mapping) {
 	l.info, l.known, l.err = info, true, nil
 }
 
-// adopt settles a file that the kernel did not let be examined, without
-// CAP_CHECKPOINT_RESTORE: the numbers in /proc/PID/maps may stand for it where
-// the file system has only one view of its files.
+// adopt settles a file that the kernel did not let be examined, for want of
+// CAP_CHECKPOINT_RESTORE or because its process refuses: the source's own numbers
+// stand for it where the file system has only one view of its files.
 func (l *loaded) adopt(other file.Info, fstype int64) (same, comparable bool) {
-	if l.id.View != file.MapsView || !oneView(fstype) {
+	if l.id.Ino == 0 || !oneView(fstype) {
 		return false, false
 	}
 	return l.id.Dev == other.ID.Dev && l.id.Ino == other.ID.Ino, true
 }
 
-// oneView reports whether stat(2) and /proc/PID/maps agree on devices and inodes
-// in a file system of this type. They do not on overlayfs and btrfs; others are
+// oneView reports whether all views agree on devices and inodes in a file system
+// of this type. They do not on overlayfs and btrfs; others are
 // left out until known.
 func oneView(fstype int64) bool {
 	switch fstype {
@@ -82,6 +93,13 @@ func oneView(fstype int64) bool {
 		return true
 	}
 	return false
+}
+
+// copiedUp reports whether the file that stat shows is no longer the one that is
+// mapped: on overlayfs a write makes a copy in the upper layer, which takes over
+// the identity, while mappings keep the inode of the lower layer.
+func (l *loaded) copiedUp() bool {
+	return l.known && l.changed != 0 && (l.changed != l.info.Ctime.UnixNano() || l.size != l.info.Size)
 }
 
 // special reports whether the mapping never had a name in a file system: memfd
@@ -102,9 +120,14 @@ func (l *loaded) special() bool {
 	return false
 }
 
-// ref refers to the mapped file's content.
+// ref refers to the mapped file's content. A file of an image layer is one
+// content however many containers show it, each under another identity.
 func (sc *scan) ref(l *loaded) file.Ref {
-	return file.Ref{Key: file.KeyOf(l.info), Open: func() (*os.File, error) { return sc.openMapped(l) }}
+	key := file.KeyOf(l.info)
+	if l.id.View == file.LayerView {
+		key.ID = l.id
+	}
+	return file.Ref{Key: key, Open: func() (*os.File, error) { return sc.openMapped(l) }}
 }
 
 // openMapped opens the mapped file through the first process that still has it.
@@ -117,7 +140,7 @@ func (sc *scan) openMapped(l *loaded) (*os.File, error) {
 				return nil, err
 			}
 			defer p.Close()
-			return p.OpenMapped(at.start, at.end)
+			return p.OpenOf(at.mapping)
 		}()
 		if err == nil {
 			return f, nil

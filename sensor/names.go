@@ -10,19 +10,20 @@ import (
 // loadNames are the names by which one process loaded its code, from its own
 // memory: they are evidence only together with what they lead to.
 type loadNames struct {
+	sc     *scan
 	exe    string
 	linked []linkedName // by bias
 }
 
 type linkedName struct {
 	bias uint64
-	name string
+	name []byte // in the scan's memory, until the next process is looked at
 }
 
 // loadedNames reads the names of a process. What cannot be read is left out: the
 // kernel's own names then have to do.
 func (sc *scan) loadedNames(p *process) loadNames {
-	var n loadNames
+	n := loadNames{sc: sc}
 	if p.Aux.Phdr == 0 && p.Aux.ExecFn == 0 {
 		return n
 	}
@@ -34,7 +35,7 @@ func (sc *scan) loadedNames(p *process) loadNames {
 	}
 	// A list that is cut short by an error is good up to there.
 	_ = proc.LinkMap(&sc.memory, p.Aux, func(l proc.Linked) {
-		n.linked = append(n.linked, linkedName{l.Bias, sc.intern(l.Name)})
+		n.linked = append(n.linked, linkedName{l.Bias, l.Name})
 	})
 	sort.Slice(n.linked, func(i, j int) bool { return n.linked[i].bias < n.linked[j].bias })
 	return n
@@ -56,7 +57,7 @@ func (n *loadNames) of(m snapshot.Mapping) string {
 		return n.exe
 	}
 	if i := n.find(m); i >= 0 {
-		return n.linked[i].name
+		return n.sc.intern(n.linked[i].name)
 	}
 	return ""
 }

@@ -19,6 +19,11 @@ type view struct {
 	link  string
 	err   error // why the last try to open it failed
 	tries int
+	// deleted says that the root directory was removed under the processes.
+	deleted bool
+	// mounts are the IDs of the mounts of its namespace, as far as its root
+	// shows them; nil if not known.
+	mounts map[uint64]bool
 
 	db       *packages
 	dbOpened bool
@@ -52,6 +57,32 @@ func (v *view) open(p *proc.Process) {
 		return
 	}
 	v.root, v.link, v.err = root, link, nil
+	if plain, ok := strings.CutSuffix(link, deletedMark); ok {
+		if info, err := file.StatAt(p.FD(), "root"); err == nil && info.Nlink == 0 {
+			v.link, v.deleted = plain, true
+		}
+	}
+	mounts, err := p.Mounts()
+	if err != nil {
+		return
+	}
+	v.mounts = make(map[uint64]bool, len(mounts))
+	var avoid []string
+	for _, m := range mounts {
+		v.mounts[m.ID] = true
+		if unresponsive(m) {
+			avoid = append(avoid, m.Point)
+		}
+	}
+	v.root.Avoid(avoid)
+}
+
+// unresponsive reports whether a mount may never answer, or does things when it
+// is looked at: FUSE is served by a program that any user may run, and autofs
+// mounts what is asked for. The kernel's own below /proc are harmless.
+func unresponsive(m proc.Mount) bool {
+	kind, _, _ := strings.Cut(m.Type, ".")
+	return (kind == "fuse" || kind == "autofs") && !strings.HasPrefix(m.Point, "/proc/")
 }
 
 func (v *view) close() {
@@ -77,13 +108,39 @@ func (sc *scan) locate(v *view, shown string) (*view, string, error) {
 	if v.link == "/" {
 		return v, shown, nil
 	}
-	if rest, ok := strings.CutPrefix(shown, v.link); ok && strings.HasPrefix(rest, "/") {
+	if rest, ok := v.inside(shown); ok {
 		return v, rest, nil
 	}
-	for _, o := range sc.views {
-		if o.key.ns == v.key.ns && o.link == "/" && o.root != nil {
-			return o, shown, nil
-		}
+	if o := sc.namespaceRoot(v); o != nil {
+		return o, shown, nil
 	}
 	return nil, "", fmt.Errorf("loaded from outside of %s: %w", v.link, errNoRoot)
+}
+
+// inside takes the prefix of a chroot off a name.
+func (v *view) inside(name string) (string, bool) {
+	if v.link == "/" {
+		return name, true
+	}
+	rest, ok := strings.CutPrefix(name, v.link)
+	return rest, ok && strings.HasPrefix(rest, "/")
+}
+
+// namespaceRoot is the view of the root of v's mount namespace, nil if no process
+// shows it.
+func (sc *scan) namespaceRoot(v *view) *view {
+	for _, o := range sc.views {
+		if o.key.ns == v.key.ns && o.link == "/" && o.root != nil {
+			return o
+		}
+	}
+	return nil
+}
+
+// detached reports whether a file was reached through a mount that is not in the
+// namespace of its process any more: after pivot_root(2) or a lazy umount(2) the
+// kernel names it from a root of its own, which may well name another file here.
+func (sc *scan) detached(v *view, mount uint64) bool {
+	o := sc.namespaceRoot(v)
+	return mount != 0 && o != nil && o.mounts != nil && !o.mounts[mount]
 }

@@ -18,6 +18,10 @@ const (
 	dtSoname = 14
 	dtFlags1 = 0x6ffffffb
 
+	dtRelasz = 8
+	dtRelsz  = 18
+	dtRelrsz = 35
+
 	flagPIE = 0x08000000 // DF_1_PIE in DT_FLAGS_1
 )
 
@@ -73,6 +77,8 @@ func (f *elfFile) readDynamic(s segment) error {
 			strtab, strtabEntry = val, entry
 		case dtStrsz:
 			strsz, strszEntry = val, entry
+		case dtRelasz, dtRelsz, dtRelrsz:
+			f.out.Layout.Relocated = f.out.Layout.Relocated || val != 0
 		case dtFlags1:
 			f.pie = val&flagPIE != 0
 		}

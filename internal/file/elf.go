@@ -27,6 +27,19 @@ func formatErrorf(offset uint64, format string, args ...any) *FormatError {
 	return &FormatError{Offset: int64(offset), Err: fmt.Errorf(format, args...)}
 }
 
+// Layout says where the parts of an ELF file lie in memory and in the file.
+// Virtual addresses are the file's own: the load bias comes on top.
+type Layout struct {
+	// ExecVaddr is the address of the first executable PT_LOAD: its mapping
+	// begins there, rounded down to a page.
+	ExecVaddr uint64
+	// DynamicVaddr, DynamicOffset and DynamicSize are PT_DYNAMIC.
+	DynamicVaddr, DynamicOffset, DynamicSize uint64
+	// Relocated says that the loader has something to relocate: DT_RELASZ,
+	// DT_RELSZ or DT_RELRSZ is not 0.
+	Relocated bool
+}
+
 // ELF is what an ELF file says of itself in its program headers (elf(5)).
 // Strings are the bytes of the file, neither escaped nor checked for UTF-8. An
 // ELF may be shared: its Needed and PackageNote are not to be written to.
@@ -47,9 +60,7 @@ type ELF struct {
 	// addresses and in bytes: what the loader makes read-only after relocation.
 	RelroVaddr, RelroSize uint64
 
-	// ExecVaddr is the virtual address of the first executable PT_LOAD: its
-	// mapping begins there plus the load bias, rounded down to a page.
-	ExecVaddr uint64
+	Layout Layout
 
 	Class   uint8  // 32 or 64 bits
 	Type    uint16 // e_type: 2 executable, 3 shared object or PIE
@@ -151,7 +162,7 @@ func (f *elfFile) read() error {
 		case ptLoad:
 			if code.typ == 0 && s.flags&pfExec != 0 {
 				code = s
-				f.out.ExecVaddr = s.vaddr
+				f.out.Layout.ExecVaddr = s.vaddr
 			}
 		case ptNote:
 			if err := f.keep(f.readNotes(s)); err != nil {
@@ -175,6 +186,8 @@ func (f *elfFile) read() error {
 		}
 	}
 	if dynamic.typ != 0 {
+		l := &f.out.Layout
+		l.DynamicVaddr, l.DynamicOffset, l.DynamicSize = dynamic.vaddr, dynamic.off, dynamic.filesz
 		if err := f.keep(f.readDynamic(dynamic)); err != nil {
 			return err
 		}

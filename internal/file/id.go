@@ -77,6 +77,9 @@ type Info struct {
 	Mtime time.Time
 	Ctime time.Time
 	Birth time.Time
+	// Mount is the ID of the mount through which the file was reached, as in
+	// /proc/PID/mountinfo (STATX_MNT_ID, Linux 5.8); 0 if not known.
+	Mount uint64
 }
 
 // Regular reports whether the file is a regular one.
@@ -85,7 +88,7 @@ func (i Info) Regular() bool { return i.Mode&unix.S_IFMT == unix.S_IFREG }
 // Symlink reports whether the file is a symbolic link.
 func (i Info) Symlink() bool { return i.Mode&unix.S_IFMT == unix.S_IFLNK }
 
-const statxMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+const statxMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
 
 // StatFD describes the file behind an open descriptor.
 func StatFD(fd int) (Info, error) {
@@ -100,7 +103,9 @@ func StatFD(fd int) (Info, error) {
 // too: StatAt(procfd, "map_files/START-END") is the mapped file, deleted or not.
 func StatAt(dirfd int, name string) (Info, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(dirfd, name, 0, statxMask, &st); err != nil {
+	// What a remote file system told last will do: asking it again may take
+	// for ever, and the inode is in use, so its identity stands.
+	if err := unix.Statx(dirfd, name, unix.AT_STATX_DONT_SYNC, statxMask, &st); err != nil {
 		return Info{}, &fs.PathError{Op: "statx", Path: name, Err: err}
 	}
 	return fromStatx(&st), nil
@@ -116,7 +121,11 @@ func fromStatx(st *unix.Statx_t) Info {
 		Mtime: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)),
 		Ctime: time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec)),
 	}
-	if st.Mask&unix.STATX_BTIME != 0 {
+	if st.Mask&unix.STATX_MNT_ID != 0 {
+		i.Mount = st.Mnt_id
+	}
+	// Images made without birth times say 1970.
+	if st.Mask&unix.STATX_BTIME != 0 && st.Btime.Sec != 0 {
 		i.Birth = time.Unix(st.Btime.Sec, int64(st.Btime.Nsec))
 	}
 	return i

@@ -89,7 +89,7 @@ func TestStat(t *testing.T) {
 	}
 	want := Info{
 		ID: StatID(st.Dev, st.Ino), Mode: unix.S_IFREG | 0o640, Nlink: 1, UID: uint32(os.Getuid()),
-		Size: 5, Mtime: mtime, Ctime: time.Unix(st.Ctim.Unix()), Birth: info.Birth,
+		Size: 5, Mtime: mtime, Ctime: time.Unix(st.Ctim.Unix()), Birth: info.Birth, Mount: info.Mount,
 	}
 	if info != want || !info.Regular() || info.Symlink() {
 		t.Errorf("got  %+v\nwant %+v", info, want)

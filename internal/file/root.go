@@ -29,8 +29,9 @@ var ErrTooLarge = errors.New("file is larger than allowed")
 // RESOLVE_IN_ROOT, so a hostile tree cannot lead outside. A Root is safe for
 // concurrent use until it is closed.
 type Root struct {
-	fd   int
-	name string
+	fd    int
+	name  string
+	avoid map[string]bool
 }
 
 // OpenRoot opens the directory dir as a root. A magic link such as
@@ -53,6 +54,24 @@ func OpenRootAt(dirfd int, name string) (*Root, error) {
 	return &Root{fd: fd, name: name}, nil
 }
 
+// ErrAvoided is returned for a name that leads to what Avoid names.
+var ErrAvoided = errors.New("it lies on a file system that is not touched because it need not answer")
+
+// Avoid makes every later use of the root keep away from the mount points given,
+// as absolute names inside the root: looking at a file system that does not answer
+// puts the caller to sleep, and no signal need wake it. Names are then followed one
+// component at a time, which costs more. It is not to be called while the root is
+// in use.
+func (r *Root) Avoid(points []string) {
+	r.avoid = nil
+	for _, p := range points {
+		if r.avoid == nil {
+			r.avoid = make(map[string]bool, len(points))
+		}
+		r.avoid[Clean(p)] = true
+	}
+}
+
 // Name is the name under which the root was opened; for messages only.
 func (r *Root) Name() string { return r.name }
 
@@ -68,6 +87,19 @@ func how(flags uint64) *unix.OpenHow {
 }
 
 func (r *Root) openat2(op, name string, flags uint64) (int, error) {
+	if name != "" && r.avoid != nil {
+		real, err := r.walk(name, flags&unix.O_NOFOLLOW != 0, func(Info) {})
+		if err != nil {
+			return -1, &fs.PathError{Op: op, Path: r.join(name), Err: err}
+		}
+		// No link is left, unless one was put there meanwhile.
+		return r.openin(op, real, flags|unix.O_NOFOLLOW)
+	}
+	return r.openin(op, name, flags)
+}
+
+// openin is one openat2(2), confined to the root.
+func (r *Root) openin(op, name string, flags uint64) (int, error) {
 	if name == "" {
 		return -1, &fs.PathError{Op: op, Path: name, Err: unix.ENOENT}
 	}
@@ -196,6 +228,10 @@ func (r *Root) Readlink(name string) (string, error) {
 		return "", err
 	}
 	defer unix.Close(fd)
+	return r.linkText(fd, name)
+}
+
+func (r *Root) linkText(fd int, name string) (string, error) {
 	var buf [unix.PathMax]byte
 	n, err := unix.Readlinkat(fd, "", buf[:])
 	if err == unix.ENOENT { // what an empty path gives for anything but a link
@@ -205,6 +241,26 @@ func (r *Root) Readlink(name string) (string, error) {
 		return "", &fs.PathError{Op: "readlink", Path: r.join(name), Err: err}
 	}
 	return string(buf[:n]), nil
+}
+
+// lstat and readlink are for a name on whose way no link and nothing to avoid
+// lies.
+func (r *Root) lstat(name string) (Info, error) {
+	fd, err := r.openin("lstat", name, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return Info{}, err
+	}
+	defer unix.Close(fd)
+	return StatFD(fd)
+}
+
+func (r *Root) readlink(name string) (string, error) {
+	fd, err := r.openin("readlink", name, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	return r.linkText(fd, name)
 }
 
 // Clean makes name absolute and lexically clean, as names are spelled in

@@ -31,8 +31,11 @@ func (r *Root) Canonical(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if root == "/" {
+	switch root {
+	case "/":
 		return full, nil
+	case full:
+		return "/", nil
 	}
 	rest, ok := strings.CutPrefix(full, root)
 	if !ok || !strings.HasPrefix(rest, "/") {
@@ -52,9 +55,22 @@ func fdPath(fd int) (string, error) {
 }
 
 // LinksChanged returns the latest ctime among the symbolic links that lie on the
-// way of name; zero if there is none or the way cannot be followed.
+// way of name, as far as the way can be followed; zero if there is none.
 func (r *Root) LinksChanged(name string) time.Time {
 	var latest time.Time
+	_, _ = r.walk(name, false, func(link Info) {
+		if link.Ctime.After(latest) {
+			latest = link.Ctime
+		}
+	})
+	return latest
+}
+
+// walk follows name one component at a time and returns it without symbolic
+// links; a last one stays with nofollow. What does not exist is left as it is
+// spelled. It calls seen for every link on the way, and never touches what Avoid
+// names.
+func (r *Root) walk(name string, nofollow bool, seen func(Info)) (string, error) {
 	at := "/"
 	rest := strings.Split(name, "/")
 	for links := 0; len(rest) > 0; {
@@ -68,30 +84,28 @@ func (r *Root) LinksChanged(name string) time.Time {
 			continue
 		}
 		next := path.Join(at, part)
-		info, err := r.Lstat(next)
-		if err != nil {
-			return latest
+		if r.avoid[next] {
+			return next, ErrAvoided
 		}
-		if !info.Symlink() {
+		info, err := r.lstat(next)
+		if err != nil || !info.Symlink() || nofollow && len(rest) == 0 {
 			at = next
 			continue
 		}
 		if links++; links > maxLinks {
-			return latest
+			return next, unix.ELOOP
 		}
-		if info.Ctime.After(latest) {
-			latest = info.Ctime
-		}
-		target, err := r.Readlink(next)
+		seen(info)
+		target, err := r.readlink(next)
 		if err != nil {
-			return latest
+			return next, err
 		}
 		if strings.HasPrefix(target, "/") {
 			at = "/"
 		}
 		rest = append(strings.Split(target, "/"), rest...)
 	}
-	return latest
+	return at, nil
 }
 
 // FSType is the type of the file system that holds name (statfs(2), f_type).

@@ -31,6 +31,7 @@ var ErrUnavailable = errors.New("BPF snapshot unavailable")
 type Snapshot struct {
 	objects snapshotObjects
 	iter    *link.Iter
+	passed  bool // a pass has been made
 }
 
 // OpenSnapshot loads the program. It needs CAP_BPF and CAP_PERFMON (or
@@ -75,18 +76,53 @@ func (s *Snapshot) Close() error {
 }
 
 // Read makes one pass over all processes. Processes without executable file
-// mappings are not in the answer.
+// mappings are not in the answer. Passes cannot overlap: a Snapshot is for one
+// goroutine.
 func (s *Snapshot) Read(ctx context.Context) ([]snapshot.Process, error) {
-	if err := s.objects.LastProcess.Set(uint64(0)); err != nil {
-		return nil, fmt.Errorf("reset snapshot: %w", err)
+	if s.passed {
+		if err := s.reset(); err != nil {
+			return nil, fmt.Errorf("reset snapshot: %w", err)
+		}
 	}
+	s.passed = true
 	r, err := s.iter.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
 	defer r.Close()
 	// The kernel hands out at most 8 pages a read (bpf_seq_read).
-	return decode(ctx, bufio.NewReaderSize(r, 32<<10))
+	return decode(ctx, bufio.NewReaderSize(resuming{r}, 32<<10))
+}
+
+// pair is struct pair of bpf/snapshot.bpf.c: a process and a file.
+type pair [2]uint64
+
+// reset makes the program forget what the last pass wrote, which it would leave
+// out of the next one.
+func (s *Snapshot) reset() error {
+	if err := s.objects.LastProcess.Set(uint64(0)); err != nil {
+		return err
+	}
+	seen := s.objects.Seen
+	keys := make([]uint32, seen.MaxEntries())
+	for i := range keys {
+		keys[i] = uint32(i)
+	}
+	_, err := seen.BatchUpdate(keys, make([]pair, len(keys)), nil)
+	return err
+}
+
+// resuming goes on where the kernel paused: it gives EAGAIN after a million areas
+// in a row of which none was written (MAX_ITER_OBJECTS in kernel/bpf/bpf_iter.c).
+type resuming struct{ io.Reader }
+
+func (r resuming) Read(b []byte) (int, error) {
+	for {
+		n, err := r.Reader.Read(b)
+		if n > 0 || !errors.Is(err, unix.EAGAIN) {
+			return n, err
+		}
+	}
 }
 
 // FormatError is a record that does not follow bpf/event.h.
@@ -116,6 +152,7 @@ func decode(ctx context.Context, r io.Reader) ([]snapshot.Process, error) {
 	)
 	d.index = make(map[identity]int)
 	d.listed = make(map[uint64]int)
+	d.paths = make(map[string]string)
 	for {
 		if _, err := io.ReadFull(r, buf[:4]); err == io.EOF {
 			return d.finish(), nil
@@ -157,6 +194,7 @@ type decoder struct {
 	current   int // index of the process that mappings belong to
 	// listed says which process listed a file last.
 	listed map[uint64]int
+	paths  map[string]string
 	// arena holds the mappings of all processes in a few large pieces;
 	// those of the current process begin at first.
 	arena []snapshot.Mapping
@@ -173,6 +211,12 @@ func (d *decoder) process(b []byte) {
 	d.finish()
 	id := identity{r.Pid, r.Start}
 	if i, ok := d.index[id]; ok {
+		if i != d.current {
+			// Others came between two of its threads.
+			for _, m := range d.processes[i].Mappings {
+				d.listed[m.FileKey] = i
+			}
+		}
 		d.current = i
 		d.first = len(d.arena)
 		return
@@ -180,6 +224,10 @@ func (d *decoder) process(b []byte) {
 	comm := unsafe.Slice((*byte)(unsafe.Pointer(&r.Comm)), len(r.Comm))
 	if i := bytes.IndexByte(comm, 0); i >= 0 {
 		comm = comm[:i]
+	}
+	exe := unsafe.Slice((*byte)(unsafe.Pointer(&r.Exe)), len(r.Exe))
+	if i := bytes.IndexByte(exe, 0); i >= 0 {
+		exe = exe[:i]
 	}
 	tid := int(r.Tid)
 	if r.Flags&snapshotProcessFlagPROCESS_ZOMBIE_LEADER == 0 {
@@ -189,7 +237,7 @@ func (d *decoder) process(b []byte) {
 	d.current = len(d.processes)
 	d.processes = append(d.processes, snapshot.Process{
 		PID: int(r.Pid), TID: tid, PPID: int(r.Ppid), InnerPID: int(r.InnerPid),
-		Start: time.Duration(r.Start), UID: r.Uid, Comm: string(comm),
+		Start: time.Duration(r.Start), UID: r.Uid, Comm: string(comm), Exe: d.intern(exe),
 		PIDNS: r.PidNs, MntNS: r.MntNs, RootKey: r.RootKey, CgroupKey: r.CgroupKey,
 		ForkNoExec: r.Flags&snapshotProcessFlagPROCESS_FORKNOEXEC != 0,
 		Aux:        snapshot.Aux{Phdr: r.AtPhdr, Phnum: r.AtPhnum, ExecFn: r.AtExecfn},
@@ -217,10 +265,20 @@ func (d *decoder) mapping(b []byte) error {
 	d.arena = append(d.arena, snapshot.Mapping{
 		Start: r.Start, End: r.End, FileKey: r.FileKey,
 		ID:    file.LayerID(r.Dev, r.Ino),
-		Ctime: r.Ctime*int64(time.Second) + int64(r.CtimeNsec), Size: int64(r.Size),
+		Ctime: r.Ctime*int64(time.Second) + int64(r.CtimeNsec), Size: int64(r.Size), FSType: int64(r.FsMagic),
 		Exe: r.Flags&snapshotMappingFlagMAPPING_EXE != 0,
 	})
 	return nil
+}
+
+// intern returns the one string for a path that many processes have.
+func (d *decoder) intern(b []byte) string {
+	if s, ok := d.paths[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	d.paths[s] = s
+	return s
 }
 
 // finish gives the current process its mappings.

@@ -37,6 +37,8 @@ type snapshotMappingRecord struct {
 	MtimeNsec  uint32
 	Dev        uint32
 	Generation uint32
+	FsMagic    uint32
+	Pad        uint32
 }
 
 type snapshotProcessFlag uint32
@@ -66,6 +68,7 @@ type snapshotProcessRecord struct {
 	AtPhnum   uint64
 	AtExecfn  uint64
 	Comm      [16]int8
+	Exe       [256]int8
 }
 
 type snapshotRecordKind uint32
@@ -79,6 +82,7 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	snapshotMapScratch       = "scratch"
 	snapshotMapSeen          = "seen"
 	snapshotProgSnapshot     = "snapshot"
 	snapshotVarLastProcess   = "last_process"
@@ -135,7 +139,8 @@ type snapshotProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type snapshotMapSpecs struct {
-	Seen *ebpf.MapSpec `ebpf:"seen"`
+	Scratch *ebpf.MapSpec `ebpf:"scratch"`
+	Seen    *ebpf.MapSpec `ebpf:"seen"`
 }
 
 // snapshotVariableSpecs contains global variables before they are loaded into the kernel.
@@ -167,11 +172,13 @@ func (o *snapshotObjects) Close() error {
 //
 // It can be passed to loadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type snapshotMaps struct {
-	Seen *ebpf.Map `ebpf:"seen"`
+	Scratch *ebpf.Map `ebpf:"scratch"`
+	Seen    *ebpf.Map `ebpf:"seen"`
 }
 
 func (m *snapshotMaps) Close() error {
 	return _SnapshotClose(
+		m.Scratch,
 		m.Seen,
 	)
 }

@@ -191,13 +191,21 @@ func (p *Process) Threads() ([]int, error) {
 func (p *Process) Status() (Status, error) {
 	var buf [8 << 10]byte
 	b, err := p.read("status", buf[:])
+	if err == nil && len(b) == len(buf) { // a process in very many groups
+		b, err = p.read("status", make([]byte, maxStatus+1))
+	}
 	if err != nil {
 		return Status{}, gone(err)
 	}
-	return ParseStatus(bytes.NewReader(b))
+	st, err := ParseStatus(bytes.NewReader(b))
+	if err != nil {
+		return Status{}, p.error("parse", "status", err)
+	}
+	return st, nil
 }
 
-// Cgroup reads /proc/PID/cgroup, unparsed, at most 64 KiB.
+// Cgroup reads /proc/PID/cgroup, unparsed, into buf and returns the filled part;
+// what does not fit is left out.
 func (p *Process) Cgroup(buf []byte) ([]byte, error) { return p.read("cgroup", buf) }
 
 // Readlink returns the text of a link of the process: "exe", "root", "cwd",

@@ -26,6 +26,7 @@ const (
 	maxPhnum   = 512
 	maxDynamic = 1024
 	maxLinked  = 1 << 14
+	maxNames   = 1 << 20 // bytes of all names: overlapping ones count apart
 )
 
 // reader reads words of the process's width.
@@ -49,7 +50,8 @@ func (r reader) word(addr uint64) (uint64, error) {
 // LinkMap calls f for every object in the dynamic loader's list, in load order
 // (struct link_map of link.h, the protocol of rtld-debugger-interface in the
 // C library; musl follows it too). The first is the program itself and has no
-// name.
+// name. The list is the process's own word: it is cut off with an error at
+// 16,384 objects or 1 MiB of names, and what f has seen until an error is valid.
 func LinkMap(mem *Memory, aux snapshot.Aux, f func(Linked)) error {
 	if aux.Phdr == 0 || aux.Phnum == 0 || aux.Phnum > maxPhnum {
 		return ErrNoLinkMap
@@ -72,6 +74,7 @@ func LinkMap(mem *Memory, aux snapshot.Aux, f func(Linked)) error {
 		return err
 	}
 	// struct link_map { l_addr; l_name; l_ld; l_next; l_prev; … }
+	names := 0
 	for n := 0; node != 0; n++ {
 		if n == maxLinked {
 			return fmt.Errorf("link map has more than %d objects", maxLinked)
@@ -89,6 +92,9 @@ func LinkMap(mem *Memory, aux snapshot.Aux, f func(Linked)) error {
 			if name, err = mem.String(at); err != nil {
 				return err
 			}
+		}
+		if names += len(name); names > maxNames {
+			return fmt.Errorf("link map has more than %d bytes of names", maxNames)
 		}
 		f(Linked{bias, name})
 		if node, err = r.word(node + 3*r.width); err != nil {
@@ -111,7 +117,7 @@ func classOf(mem *Memory, phdr uint64) (reader, error) {
 		if err := mem.Read(ident[:], phdr-size); err != nil {
 			continue
 		}
-		if string(ident[:4]) == "\x7fELF" && (ident[4] == 2) == r.wide {
+		if string(ident[:4]) == "\x7fELF" && uint64(ident[4])*4 == r.width { // ELFCLASS32 is 1
 			return r, nil
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // Area is one file-backed executable area of /proc/PID/maps
@@ -18,17 +20,19 @@ type Area struct {
 	// Path is the kernel's name with the escaping undone: the kernel writes a
 	// newline as \012 and nothing else (fs/proc/task_mmu.c, show_map_vma).
 	// A backslash is not escaped, so a name that holds the four characters
-	// \012 cannot be told from one that holds a newline.
+	// \012 cannot be told from one that holds a newline. Empty if it is too
+	// long for any system call.
 	Path string
 }
 
-// MapsError is a line that is not of the format.
+// MapsError is a line of maps or smaps that is not of the format, or the end of
+// what could be read.
 type MapsError struct {
 	Offset int64
 	Err    error
 }
 
-func (e *MapsError) Error() string { return fmt.Sprintf("maps: offset %d: %v", e.Offset, e.Err) }
+func (e *MapsError) Error() string { return fmt.Sprintf("offset %d: %v", e.Offset, e.Err) }
 func (e *MapsError) Unwrap() error { return e.Err }
 
 var errArea = errors.New("malformed line")
@@ -47,31 +51,64 @@ func (p *Process) TextMaps(f func(Area)) error {
 	return nil
 }
 
-// maxMapsLine bounds a line: a path is at most PATH_MAX bytes, each of which may
-// be escaped to four.
-const maxMapsLine = 4*4096 + 256
+// maxMapsLine bounds what is looked at of a line: a path is at most PATH_MAX
+// bytes, each of which may be escaped to four. A path built of relative steps may
+// be longer (path_resolution(7)) and is then left out.
+const maxMapsLine = 4*unix.PathMax + 256
 
-// ParseMaps calls f for every executable area that has a file.
+// ParseMaps calls f for every executable area that has a file. It stops at the
+// first malformed line with a MapsError.
 func ParseMaps(r io.Reader, f func(Area)) error {
-	br := bufio.NewReaderSize(r, maxMapsLine)
-	var offset int64
+	lines := newMapsLines(r)
 	for {
-		line, err := br.ReadSlice('\n')
-		if len(line) == 0 && err == io.EOF {
+		line, err := lines.next()
+		if err == io.EOF {
 			return nil
 		}
-		if err != nil && err != io.EOF {
-			return &MapsError{offset, err}
+		if err != nil {
+			return &MapsError{lines.offset, err}
 		}
-		a, ok, perr := parseArea(line)
-		if perr != nil {
-			return &MapsError{offset, perr}
+		a, ok, err := parseArea(line)
+		if err != nil {
+			return &MapsError{lines.offset, err}
 		}
 		if ok {
 			f(a)
 		}
-		offset += int64(len(line))
 	}
+}
+
+// mapsLines reads lines and shows at most maxMapsLine bytes of each.
+type mapsLines struct {
+	br     *bufio.Reader
+	offset int64 // of the line that was returned last
+	after  int64
+	long   bool // that line goes on
+}
+
+func newMapsLines(r io.Reader) *mapsLines {
+	return &mapsLines{br: bufio.NewReaderSize(r, maxMapsLine)}
+}
+
+// next returns the next line, valid until the next call, or io.EOF.
+func (l *mapsLines) next() ([]byte, error) {
+	for l.long {
+		if _, err := l.slice(); err != nil {
+			return nil, err
+		}
+	}
+	l.offset = l.after
+	return l.slice()
+}
+
+func (l *mapsLines) slice() ([]byte, error) {
+	b, err := l.br.ReadSlice('\n')
+	l.after += int64(len(b))
+	l.long = err == bufio.ErrBufferFull
+	if l.long || (err == io.EOF && len(b) > 0) {
+		err = nil
+	}
+	return b, err
 }
 
 // parseArea parses "START-END PERM OFFSET MAJ:MIN INODE      PATH".
@@ -85,7 +122,10 @@ func parseArea(line []byte) (Area, bool, error) {
 		return Area{}, false, errArea
 	}
 	inode, path, _ := bytes.Cut(rest, []byte{' '})
-	if perm[2] != 'x' || string(inode) == "0" {
+	// The path column is padded; a path itself begins with a slash, and names
+	// such as "[heap]" or "anon_inode:…" hold no code that a package shipped.
+	path = bytes.TrimLeft(path, " ")
+	if perm[2] != 'x' || len(path) == 0 || path[0] != '/' {
 		return Area{}, false, nil
 	}
 	var a Area
@@ -104,13 +144,15 @@ func parseArea(line []byte) (Area, bool, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return Area{}, false, fmt.Errorf("%w: %w", errArea, err)
 	}
-	a.Major, a.Minor = uint32(maj), uint32(min)
-	// The path column is padded; a path itself begins with a slash, and names
-	// such as "[heap]" or "anon_inode:…" hold no code that a package shipped.
-	path = bytes.TrimLeft(path, " ")
-	if len(path) == 0 || path[0] != '/' {
-		return Area{}, false, nil
+	if a.Start >= a.End {
+		return Area{}, false, errArea
 	}
-	a.Path = string(bytes.ReplaceAll(path, []byte(`\012`), []byte{'\n'}))
+	a.Major, a.Minor = uint32(maj), uint32(min)
+	if bytes.IndexByte(path, '\\') >= 0 {
+		path = bytes.ReplaceAll(path, []byte(`\012`), []byte{'\n'})
+	}
+	if len(path) < unix.PathMax {
+		a.Path = string(path)
+	}
 	return a, true, nil
 }

@@ -21,7 +21,10 @@ const (
 // chunks and keeps them, so use a new one for each look at a process, after
 // Reset. Everything it returns is under the control of the process.
 type Memory struct {
-	pid    int
+	pid int
+	// read fills buf from an address as far as there is memory; nil means
+	// process_vm_readv.
+	read   func(buf []byte, addr uint64) (int, error)
 	index  map[uint64]int
 	chunks [][]byte
 	used   int
@@ -43,13 +46,19 @@ func (m *Memory) fetch(base uint64) ([]byte, error) {
 		return m.chunks[i], nil
 	}
 	if m.used == maxChunks {
-		return nil, fmt.Errorf("process %d: more than %d bytes of names", m.pid, maxChunks*chunk)
+		return nil, fmt.Errorf("process %d: more than %d bytes of memory looked at", m.pid, maxChunks*chunk)
 	}
 	if m.used == len(m.chunks) {
 		m.chunks = append(m.chunks, make([]byte, chunk))
 	}
 	buf := m.chunks[m.used][:chunk]
-	n, err := readMemory(m.pid, buf, base)
+	var n int
+	var err error
+	if m.read != nil {
+		n, err = m.read(buf, base)
+	} else {
+		n, err = readMemory(m.pid, buf, base)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +119,8 @@ func (m *Memory) covering(addr uint64) ([]byte, uint64, bool) {
 	return nil, 0, false
 }
 
-// String returns the bytes from addr to the next NUL, at most PATH_MAX of them.
+// String returns the bytes from addr to the next NUL, which must be among the
+// first PATH_MAX.
 // The result is valid until the next Reset only if it was copied; it is shared
 // with the buffer where it can be.
 func (m *Memory) String(addr uint64) ([]byte, error) {
@@ -125,6 +135,7 @@ func (m *Memory) String(addr uint64) ([]byte, error) {
 			continue
 		}
 		rest := c[addr-base:]
+		rest = rest[:min(len(rest), unix.PathMax-len(long))]
 		if i := bytes.IndexByte(rest, 0); i >= 0 {
 			if long == nil {
 				return rest[:i], nil
@@ -134,5 +145,5 @@ func (m *Memory) String(addr uint64) ([]byte, error) {
 		long = append(long, rest...)
 		addr += uint64(len(rest))
 	}
-	return nil, fmt.Errorf("process %d: name at %#x is longer than %d bytes", m.pid, addr, unix.PathMax)
+	return nil, fmt.Errorf("process %d: name before %#x has no end within %d bytes", m.pid, addr, unix.PathMax)
 }

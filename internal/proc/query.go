@@ -56,12 +56,10 @@ func (p *Process) QueryMaps(f func(Area)) error {
 			nameSize: uint32(len(name)), nameAddr: uint64(uintptr(unsafe.Pointer(&name[0]))),
 		}
 		err := query(m, &q)
-		if err == unix.ENAMETOOLONG {
+		long := err == unix.ENAMETOOLONG
+		if long {
 			q.nameSize, q.nameAddr = 0, 0
-			if err = query(m, &q); err == nil {
-				f(Area{Start: q.start, End: q.end, Major: q.major, Minor: q.minor, Inode: q.inode})
-				continue
-			}
+			err = query(m, &q)
 		}
 		switch {
 		case err == unix.ENOENT:
@@ -75,7 +73,7 @@ func (p *Process) QueryMaps(f func(Area)) error {
 		}
 		b := name[:min(int(q.nameSize), len(name))]
 		b = bytes.TrimRight(b, "\x00")
-		if len(b) > 0 && b[0] == '/' {
+		if long || (len(b) > 0 && b[0] == '/') {
 			f(Area{q.start, q.end, q.major, q.minor, q.inode, string(b)})
 		}
 	}

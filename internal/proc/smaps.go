@@ -1,94 +1,118 @@
 package proc
 
 import (
-	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 )
 
-// RelocatedBytes says how much of a file's read-only private mappings a process
-// holds as its own copies (Anonymous and Swap of proc_pid_smaps(5)), given the
-// address of one mapping of that file. The dynamic loader makes such copies when
-// it relocates an object with RELRO, and nothing makes them again: truncating
-// the file throws them away (unmap_mapping_range with even_cows, mm/truncate.c),
-// so zero means that the file was truncated after it was loaded. ok is false if
-// the file has no read-only mapping or addr is in no area.
-func (p *Process) RelocatedBytes(addr uint64) (n int64, ok bool, err error) {
-	f, err := p.open("smaps")
-	if err != nil {
-		return 0, false, gone(err)
-	}
-	defer f.Close()
-	return parseRelocated(f, addr)
+// Relocated says how much of the read-only private mappings of each file a
+// process holds as its own copies (Anonymous and Swap of proc_pid_smaps(5)).
+type Relocated struct {
+	areas []smapsArea
+	bytes map[smapsFile]int64
 }
 
-// maxSmaps bounds the areas that are looked at (vm.max_map_count is 65,530 by
-// default, and each has some 25 lines of 30 bytes).
+// Relocated reads the process's own copies of all its files.
+func (p *Process) Relocated() (Relocated, error) {
+	f, err := p.open("smaps")
+	if err != nil {
+		return Relocated{}, gone(err)
+	}
+	defer f.Close()
+	r, err := parseSmaps(f)
+	if err != nil {
+		return Relocated{}, gone(p.error("read", "smaps", err))
+	}
+	return r, nil
+}
+
+// Bytes is the size of the copies of the file that is mapped at addr. The dynamic
+// loader makes them when it relocates an object with RELRO, and nothing makes them
+// again: truncating the file throws them away (unmap_mapping_range with even_cows,
+// mm/truncate.c), so zero means that the file was truncated after it was loaded. ok
+// is false if the file has no read-only mapping, or addr is in one or in no file.
+func (r Relocated) Bytes(addr uint64) (n int64, ok bool) {
+	for _, a := range r.areas {
+		if addr >= a.start && addr < a.end {
+			n, ok = r.bytes[a.file]
+			return n, ok
+		}
+	}
+	return 0, false
+}
+
+// maxSmaps bounds what is read: vm.max_map_count is 65,530 by default, and each
+// area has some 25 lines of 30 bytes.
 const maxSmaps = 64 << 20
 
-func parseRelocated(r io.Reader, addr uint64) (int64, bool, error) {
-	type area struct {
-		dev, inode string
-		bytes      int64
-	}
-	var (
-		areas  []area
-		inside = -1
-		own    *area
-		sc     = bufio.NewScanner(io.LimitReader(r, maxSmaps))
-	)
-	sc.Buffer(make([]byte, 0, maxMapsLine), maxMapsLine)
-	for sc.Scan() {
-		line := sc.Bytes()
-		key, value, _ := bytes.Cut(line, []byte{' '})
-		if start, end, ok := bytes.Cut(key, []byte{'-'}); ok {
-			own = nil
-			fields := bytes.Fields(line)
-			lo, err1 := strconv.ParseUint(string(start), 16, 64)
-			hi, err2 := strconv.ParseUint(string(end), 16, 64)
-			if err1 != nil || err2 != nil || len(fields) < 5 {
-				return 0, false, fmt.Errorf("smaps: %w", errArea)
-			}
-			here := addr >= lo && addr < hi
-			if !here && string(fields[1]) != "r--p" {
-				continue
-			}
-			areas = append(areas, area{string(fields[3]), string(fields[4]), 0})
-			if here {
-				inside = len(areas) - 1
-			} else {
-				own = &areas[len(areas)-1]
-			}
-			continue
+var errSmapsSize = fmt.Errorf("more than %d bytes", maxSmaps)
+
+type smapsFile struct{ dev, inode string }
+
+// smapsArea is one area that is not itself a candidate.
+type smapsArea struct {
+	start, end uint64
+	file       smapsFile
+}
+
+// parseSmaps is Relocated for the text of smaps. Malformed text gives a MapsError.
+func parseSmaps(r io.Reader) (Relocated, error) {
+	out := Relocated{bytes: make(map[smapsFile]int64)}
+	limit := &io.LimitedReader{R: r, N: maxSmaps + 1}
+	lines := newMapsLines(limit)
+	var own *smapsFile // of the read-only area whose lines follow
+	for {
+		line, err := lines.next()
+		if err == io.EOF {
+			return out, nil
 		}
-		if own == nil || (string(key) != "Anonymous:" && string(key) != "Swap:") {
-			continue
+		if limit.N == 0 {
+			err = errSmapsSize
 		}
-		fields := bytes.Fields(value)
-		if len(fields) == 0 {
-			return 0, false, fmt.Errorf("smaps: %w", errArea)
-		}
-		kib, err := strconv.ParseInt(string(fields[0]), 10, 40)
 		if err != nil {
-			return 0, false, fmt.Errorf("smaps: %w", err)
+			return Relocated{}, &MapsError{lines.offset, err}
 		}
-		own.bytes += kib << 10
-	}
-	if err := sc.Err(); err != nil {
-		return 0, false, fmt.Errorf("smaps: %w", err)
-	}
-	if inside < 0 {
-		return 0, false, nil
-	}
-	var n int64
-	found := false
-	for i, a := range areas {
-		if i != inside && a.dev == areas[inside].dev && a.inode == areas[inside].inode {
-			n += a.bytes
-			found = true
+		key, value, _ := bytes.Cut(line, []byte{' '})
+		if bytes.IndexByte(key, '-') >= 0 {
+			a, perm, err := parseSmapsArea(key, value)
+			if err != nil {
+				return Relocated{}, &MapsError{lines.offset, err}
+			}
+			own = nil
+			switch {
+			case a.file.inode == "0": // no file
+			case perm == "r--p":
+				own = &a.file
+				out.bytes[a.file] += 0
+			default:
+				out.areas = append(out.areas, a)
+			}
+		} else if own != nil && (string(key) == "Anonymous:" || string(key) == "Swap:") {
+			number, _, _ := bytes.Cut(bytes.TrimLeft(value, " "), []byte{' '})
+			kib, err := strconv.ParseUint(string(number), 10, 40)
+			if err != nil {
+				return Relocated{}, &MapsError{lines.offset, fmt.Errorf("%s %w", key, err)}
+			}
+			out.bytes[*own] += int64(kib) << 10
 		}
 	}
-	return n, found, nil
+}
+
+// parseSmapsArea parses "START-END" and "PERM OFFSET MAJ:MIN INODE      PATH".
+func parseSmapsArea(addr, rest []byte) (a smapsArea, perm string, err error) {
+	start, end, _ := bytes.Cut(addr, []byte{'-'})
+	lo, err1 := strconv.ParseUint(string(start), 16, 64)
+	hi, err2 := strconv.ParseUint(string(end), 16, 64)
+	mode, rest, _ := bytes.Cut(rest, []byte{' '})
+	_, rest, _ = bytes.Cut(rest, []byte{' '})
+	dev, rest, ok := bytes.Cut(rest, []byte{' '})
+	inode, _, _ := bytes.Cut(rest, []byte{' '})
+	inode = bytes.TrimRight(inode, "\n")
+	if errors.Join(err1, err2) != nil || !ok || len(inode) == 0 {
+		return smapsArea{}, "", errArea
+	}
+	return smapsArea{lo, hi, smapsFile{string(dev), string(inode)}}, string(mode), nil
 }

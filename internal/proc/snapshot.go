@@ -29,7 +29,8 @@ func (f FS) Snapshot(ctx context.Context, by Method) ([]snapshot.Process, error)
 	if err != nil {
 		return nil, err
 	}
-	s := snapshotter{seed: maphash.MakeSeed(), by: by, files: make(map[fileKey]uint64), listed: make(map[uint64]int)}
+	s := snapshotter{seed: maphash.MakeSeed(), by: by, files: make(map[fileKey]uint64), listed: make(map[uint64]int),
+		cgroup: make([]byte, maxCgroup)}
 	list := make([]snapshot.Process, 0, len(pids))
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
@@ -51,7 +52,12 @@ type snapshotter struct {
 	by     Method
 	files  map[fileKey]uint64
 	listed map[uint64]int // the process that listed a file last
+	cgroup []byte
 }
+
+// maxCgroup bounds /proc/PID/cgroup: a line of at most PATH_MAX bytes for each
+// of the hierarchies, of which cgroups(7) v1 has some thirteen.
+const maxCgroup = 64 << 10
 
 // fileKey tells files apart as /proc/PID/maps does.
 type fileKey struct {
@@ -65,15 +71,12 @@ type fileKey struct {
 func (s *snapshotter) process(f FS, pid int) (snapshot.Process, bool, error) {
 	dir, err := f.Process(pid)
 	if err != nil {
-		return snapshot.Process{}, false, nil
+		return refused(pid, err)
 	}
 	defer dir.Close()
 	st, err := dir.Stat()
-	if errors.Is(err, ErrGone) {
-		return snapshot.Process{}, false, nil
-	}
 	if err != nil {
-		return snapshot.Process{PID: pid, TID: pid, Err: err}, true, nil
+		return refused(pid, err)
 	}
 	if st.Kernel() {
 		return snapshot.Process{}, false, nil
@@ -83,7 +86,10 @@ func (s *snapshotter) process(f FS, pid int) (snapshot.Process, bool, error) {
 	live := dir
 	if st.Dead() {
 		thread, err := survivor(f, dir)
-		if err != nil || thread == nil {
+		if err != nil {
+			return refused(pid, err)
+		}
+		if thread == nil {
 			return snapshot.Process{}, false, nil
 		}
 		defer thread.Close()
@@ -103,6 +109,14 @@ func (s *snapshotter) process(f FS, pid int) (snapshot.Process, bool, error) {
 	return p, true, p.Err
 }
 
+// refused is a process of which nothing is known but why.
+func refused(pid int, err error) (snapshot.Process, bool, error) {
+	if errors.Is(err, ErrGone) {
+		return snapshot.Process{}, false, nil
+	}
+	return snapshot.Process{PID: pid, TID: pid, Err: err}, true, nil
+}
+
 // survivor opens a live thread of a process whose main thread has ended, nil if
 // there is none.
 func survivor(f FS, dir *Process) (*Process, error) {
@@ -115,8 +129,11 @@ func survivor(f FS, dir *Process) (*Process, error) {
 			continue
 		}
 		t, err := f.Process(tid)
-		if err != nil {
+		if errors.Is(err, ErrGone) {
 			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		status, err := t.Status()
 		st, err2 := t.Stat()
@@ -146,8 +163,7 @@ func (s *snapshotter) identity(dir *Process, p *snapshot.Process) {
 	if err := unix.Statx(dir.FD(), "root", 0, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st); err == nil {
 		p.RootKey = s.key(uint64(st.Dev_major), uint64(st.Dev_minor), st.Ino, st.Mnt_id, uint64(p.MntNS))
 	}
-	var buf [4096]byte
-	if b, err := dir.Cgroup(buf[:]); err == nil && len(b) > 0 {
+	if b, err := dir.Cgroup(s.cgroup); err == nil && len(b) > 0 && len(b) < len(s.cgroup) {
 		p.CgroupKey = maphash.Bytes(s.seed, b)
 	}
 }
@@ -162,27 +178,47 @@ func (s *snapshotter) key(parts ...uint64) uint64 {
 	return h.Sum64()
 }
 
+// mappings lists the executable first, whether it is mapped executable or not: a
+// program may have moved its code elsewhere.
 func (s *snapshotter) mappings(dir *Process, p *snapshot.Process) error {
-	exe, _ := dir.Readlink("exe")
-	add := func(a Area) { s.add(p, a, exe) }
-	if s.by == ByQuery {
-		return dir.QueryMaps(add)
+	exe, err := dir.Readlink("exe")
+	if err == nil {
+		p.Exe = exe
+		p.Mappings = append(p.Mappings, snapshot.Mapping{Path: exe, Exe: true})
 	}
-	return dir.TextMaps(add)
+	add := func(a Area) { s.add(p, a) }
+	if s.by == ByQuery {
+		err = dir.QueryMaps(add)
+	} else {
+		err = dir.TextMaps(add)
+	}
+	if len(p.Mappings) > 0 && p.Mappings[0].Exe && p.Mappings[0].FileKey == 0 {
+		// Not mapped: the name is all that tells it apart.
+		p.Mappings[0].FileKey = s.number(fileKey{path: exe, mntNS: p.MntNS})
+	}
+	return err
+}
+
+func (s *snapshotter) number(key fileKey) uint64 {
+	n, ok := s.files[key]
+	if !ok {
+		n = uint64(len(s.files)) + 1
+		s.files[key] = n
+	}
+	return n
 }
 
 // add lists a mapping unless the process has one of the same file already.
-func (s *snapshotter) add(p *snapshot.Process, a Area, exe string) {
+func (s *snapshotter) add(p *snapshot.Process, a Area) {
 	id := file.MapsID(a.Major, a.Minor, a.Inode)
-	key := fileKey{id, a.Path, p.MntNS}
-	number, ok := s.files[key]
-	if !ok {
-		number = uint64(len(s.files)) + 1
-		s.files[key] = number
-	}
+	number := s.number(fileKey{id, a.Path, p.MntNS})
 	if s.listed[number] == p.PID {
 		return
 	}
 	s.listed[number] = p.PID
-	p.Mappings = append(p.Mappings, snapshot.Mapping{Start: a.Start, End: a.End, FileKey: number, ID: id, Path: a.Path, Exe: a.Path == exe})
+	if len(p.Mappings) > 0 && a.Path != "" && a.Path == p.Exe {
+		p.Mappings[0].FileKey, p.Mappings[0].ID = number, id
+		return
+	}
+	p.Mappings = append(p.Mappings, snapshot.Mapping{Start: a.Start, End: a.End, FileKey: number, ID: id, Path: a.Path})
 }

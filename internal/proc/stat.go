@@ -90,21 +90,28 @@ func ParseStat(r io.Reader) (Stat, error) {
 type Status struct {
 	TGID int
 	UID  uint32 // effective
-	// NSPIDs are the process's numbers in every PID namespace from the
-	// reader's to its own.
+	// NSPIDs are the numbers of the process, whichever thread was asked, in
+	// every PID namespace from the reader's to its own.
 	NSPIDs []int
 }
 
+// maxStatus bounds /proc/PID/status. Its longest line is that of the groups:
+// NGROUPS_MAX (65,536, include/uapi/linux/limits.h) numbers of up to ten digits.
+const maxStatus = 1 << 20
+
 // ParseStatus parses /proc/PID/status. Lines it does not know are passed over.
 func ParseStatus(r io.Reader) (Status, error) {
-	b, err := io.ReadAll(io.LimitReader(r, 64<<10))
+	b, err := io.ReadAll(io.LimitReader(r, maxStatus+1))
 	if err != nil {
 		return Status{}, err
+	}
+	if len(b) > maxStatus {
+		return Status{}, fmt.Errorf("status: more than %d bytes", maxStatus)
 	}
 	var s Status
 	for line := range bytes.Lines(b) {
 		key, value, ok := bytes.Cut(line, []byte{':'})
-		if !ok {
+		if !ok || (string(key) != "Tgid" && string(key) != "Uid" && string(key) != "NStgid") {
 			continue
 		}
 		fields := bytes.Fields(value)
@@ -124,11 +131,11 @@ func ParseStatus(r io.Reader) (Status, error) {
 				return s, fmt.Errorf("status: Uid: %w", err)
 			}
 			s.UID = uint32(uid)
-		case "NSpid":
+		case "NStgid": // NSpid has the numbers of the thread
 			for _, f := range fields {
 				n, err := strconv.Atoi(string(f))
 				if err != nil {
-					return s, fmt.Errorf("status: NSpid: %w", err)
+					return s, fmt.Errorf("status: NStgid: %w", err)
 				}
 				s.NSPIDs = append(s.NSPIDs, n)
 			}

@@ -35,7 +35,11 @@ type Process struct {
 	ForkNoExec bool
 	// Aux are the parts of the auxiliary vector that lead to names.
 	Aux Aux
-	// Mappings are the distinct files mapped executable, by address.
+	// Exe is the kernel's name for the executable, as of a mapping; empty if it
+	// is not shown.
+	Exe string
+	// Mappings are the executable, first, and then the other distinct files that
+	// are mapped executable.
 	Mappings []Mapping
 	// Err is why the mappings are not known; nil when they are.
 	Err error
@@ -50,7 +54,8 @@ type Aux struct {
 
 // Mapping is one file that a process has mapped executable.
 type Mapping struct {
-	// Start and End are the addresses of its first such mapping.
+	// Start and End are the addresses of its first such mapping; 0 for the
+	// executable, which is reached otherwise and may have none.
 	Start, End uint64
 	// FileKey is equal for mappings of the same file through the same name; it
 	// means nothing outside of the snapshot.
@@ -60,10 +65,12 @@ type Mapping struct {
 	// Ctime (nanoseconds since the epoch) and Size are the inode's, in the
 	// same view; 0 if the source does not show them.
 	Ctime, Size int64
+	// FSType is the type of the inode's file system (statfs(2), f_type); 0 if
+	// the source does not show it.
+	FSType int64
 	// Path is the name as the kernel showed it, if the source shows names.
 	Path string
-	// Exe says that the file is the process's executable; false when the
-	// source does not tell.
+	// Exe says that the file is the process's executable.
 	Exe bool
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -29,12 +31,11 @@ func build(dir string) (forge, error) {
 	return f, nil
 }
 
-// herd is a number of stale daemons. They live as long as one end of a pipe.
+// herd is a number of stale daemons. They live as long as lifeline is open, and
+// hold the other end of alive open as long as they live.
 type herd struct {
-	dir      string
-	lifeline *os.File
-	members  []*exec.Cmd
-	mappings int // of one member
+	lifeline, alive *os.File
+	mappings        int // of one of them
 }
 
 // size says what a herd is like.
@@ -46,7 +47,7 @@ type size struct {
 
 // start starts a herd in the empty directory dir and replaces its libraries.
 func (f forge) start(dir string, s size) (*herd, error) {
-	h := &herd{dir: dir}
+	h := new(herd)
 	libs := []string{filepath.Join(dir, "lib.so")}
 	if s.distinct {
 		libs = libs[:0]
@@ -79,42 +80,42 @@ func (h *herd) spawn(idle string, libs []string, s size) error {
 	}
 	defer theirs.Close()
 	h.lifeline = ours
-	ready, said, err := os.Pipe()
+	alive, said, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	defer ready.Close()
+	defer said.Close()
+	h.alive = alive
 	for i := range s.processes {
 		cmd := exec.Command(idle, libs[i%len(libs)], strconv.Itoa(s.pieces))
 		cmd.ExtraFiles = []*os.File{theirs, said}
 		cmd.Stderr = os.Stderr
-		if err := cmd.Start(); err != nil {
-			said.Close()
+		// It ends at once: what goes on is the daemon.
+		if err := cmd.Run(); err != nil {
 			return err
 		}
-		h.members = append(h.members, cmd)
 	}
 	said.Close()
-	if n, err := io.ReadFull(ready, make([]byte, s.processes)); err != nil {
-		return fmt.Errorf("%d of %d daemons came up: %w", n, s.processes, err)
+	pids := make([]int32, s.processes)
+	if err := binary.Read(alive, binary.NativeEndian, pids); err != nil {
+		return fmt.Errorf("not all of %d daemons came up: %w", s.processes, err)
 	}
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", h.members[0].Process.Pid))
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pids[0]))
 	if err != nil {
 		return err
 	}
-	for _, c := range maps {
-		if c == '\n' {
-			h.mappings++
-		}
-	}
+	h.mappings = bytes.Count(maps, []byte{'\n'})
 	return nil
 }
 
-// stop ends all daemons of the herd.
+// stop ends all daemons of the herd and waits for their end.
 func (h *herd) stop() {
-	h.lifeline.Close()
-	for _, cmd := range h.members {
-		_ = cmd.Wait()
+	if h.lifeline != nil {
+		h.lifeline.Close()
+	}
+	if h.alive != nil {
+		_, _ = io.Copy(io.Discard, h.alive)
+		h.alive.Close()
 	}
 }
 

@@ -107,7 +107,7 @@ func TestWithoutPrivileges(t *testing.T) {
 		}
 	}
 
-	one := lab.Run(t, exec.Command("setpriv", append(nobody[1:], binary, "stale", "--pid", strconv.Itoa(d.PID))...))
+	one := lab.Run(t, append(nobody, binary, "stale", "--pid", strconv.Itoa(d.PID))...)
 	if one.Exit != lab.ExitUnknown {
 		t.Errorf("a process that cannot be read: exit code %d, want %d\n%s%s", one.Exit, lab.ExitUnknown, one.Stdout, one.Stderr)
 	}
@@ -124,7 +124,7 @@ func TestProcessOne(t *testing.T) {
 	lab.EachSource(t, func(t *testing.T, source string) {
 		r := sensorAt.Stale(t, "--source", source)
 		lab.Check(t, &r.Report, b.pids, b.stale(d, sensor.Replaced, b.path("lib/libfoo.so.1"), v1, v2))
-		one := lab.Run(t, exec.Command(sensorAt.Path, "stale", "--source", source, "--pid", "1"))
+		one := lab.Run(t, sensorAt.Path, "stale", "--source", source, "--pid", "1")
 		if one.Exit == lab.ExitUsage {
 			t.Errorf("--pid 1: exit code %d\n%s", one.Exit, one.Stderr)
 		}

@@ -2,7 +2,6 @@ package cases
 
 import (
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -180,7 +179,7 @@ func TestExitCodes(t *testing.T) {
 		"empty /proc":     {[]string{"stale", "--proc", b.path("empty")}, lab.ExitUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := lab.Run(t, exec.Command(sensorAt.Path, c.args...))
+			r := lab.Run(t, append([]string{sensorAt.Path}, c.args...)...)
 			if r.Exit != c.exit {
 				t.Errorf("sensor %s: exit code %d, want %d\n%s%s", strings.Join(c.args, " "), r.Exit, c.exit, r.Stdout, r.Stderr)
 			}

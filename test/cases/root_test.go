@@ -132,3 +132,20 @@ func TestPackagedDaemonThatChrootsItself(t *testing.T) {
 	p.upgrade(p.libfoo(second, "2", changesSecond))
 	p.expectBy(p.Tree, []string{"nsenter", "--mount", "--target", strconv.Itoa(d.PID)}, p.upgraded(d))
 }
+
+// The sensor in a container, with the host's root mounted below /host, says of
+// the host's processes what it would say on the host.
+func TestFromAContainer(t *testing.T) {
+	t.Parallel()
+	p := newPackaged(t)
+	must(t, os.Mkdir(p.Tree.Path("/host"), 0o755))
+	v1, v2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
+	d := p.box.food()
+	inRoot := p.food()
+	p.change(func() { p.install(v2, "lib/libfoo.so.1") })
+	p.upgrade(p.libfoo(second, "2", changesSecond))
+	p.expectBy(p.Tree, []string{"unshare", "--mount", "sh", "-c",
+		`mount --rbind / "$0/host" && mount -t proc proc "$0/proc" && mount -t sysfs sysfs "$0/sys" &&
+		exec chroot "$0" "$@" --root /host --proc /host/proc`, p.Dir},
+		p.stale(d, sensor.Replaced, p.path("lib/libfoo.so.1"), v1, v2), p.upgraded(inRoot))
+}

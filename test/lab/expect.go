@@ -94,7 +94,7 @@ func Check(t testing.TB, r *sensor.Report, pids []int, want ...Finding) {
 		return
 	}
 	same, g, w := difference(g, w)
-	t.Errorf("findings of PIDs %v: after %d equal lines\n got %s\nwant %s\nwarnings %s", pids, same, g, w, pretty(t, r.Warnings))
+	t.Errorf("findings of %d processes: after %d equal lines\n got %s\nwant %s\nwarnings %s", len(pids), same, g, w, pretty(t, r.Warnings))
 }
 
 // difference cuts the lines off both texts in which they begin and end alike,

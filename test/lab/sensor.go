@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,7 +77,7 @@ func (s Sensor) Stale(t testing.TB, args ...string) Result {
 func (s Sensor) StaleBy(t testing.TB, wrapper []string, args ...string) Result {
 	t.Helper()
 	argv := append(append([]string{}, wrapper...), s.Path, "stale", "-o", "json")
-	r := Run(t, exec.Command(argv[0], append(argv[1:], args...)...))
+	r := Run(t, append(argv, args...)...)
 	if err := r.decode(); err != nil {
 		t.Fatalf("%q, exit code %d: %v\n%s", args, r.Exit, err, r.Stderr)
 	}
@@ -85,21 +87,33 @@ func (s Sensor) StaleBy(t testing.TB, wrapper []string, args ...string) Result {
 	return r
 }
 
-// Run runs a command of the sensor, whatever its exit code.
-func Run(t testing.TB, cmd *exec.Cmd) Result {
+// runTimeout bounds one run of the sensor, which takes a fraction of a second.
+const runTimeout = time.Minute
+
+// Run runs a command of the sensor, whatever its exit code. One that crashes,
+// or hangs and then is made to print its stacks, ends the test.
+func Run(t testing.TB, argv ...string) Result {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }
+	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	r := Result{Began: time.Now()}
 	err := cmd.Run()
 	r.Ended = time.Now()
+	if ctx.Err() != nil {
+		t.Fatalf("%q hung for %v: %v\n%s", argv, runTimeout, err, stderr.String())
+	}
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
-		t.Fatalf("%q: %v", cmd.Args, err)
+		t.Fatalf("%q: %v", argv, err)
 	}
 	r.Exit, r.Stdout, r.Stderr = cmd.ProcessState.ExitCode(), stdout.Bytes(), stderr.String()
 	if strings.Contains(r.Stderr, "goroutine ") || r.Exit < 0 {
-		t.Fatalf("%q crashed: %v\n%s", cmd.Args, cmd.ProcessState, r.Stderr)
+		t.Fatalf("%q crashed: %v\n%s", argv, cmd.ProcessState, r.Stderr)
 	}
 	return r
 }

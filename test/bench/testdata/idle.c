@@ -1,8 +1,9 @@
 /*
- * idle LIB PIECES: load LIB, map PIECES pages of it as code, each a mapping of
- * its own, write one byte to descriptor 4, and live until descriptor 3 is
- * closed at the other end.
+ * idle LIB PIECES: become a daemon, load LIB, map PIECES pages of it as code,
+ * each a mapping of its own, write the PID (a pid_t) to descriptor 4, and live
+ * until descriptor 3 is closed at the other end.
  */
+#define _DEFAULT_SOURCE
 #include <dlfcn.h>
 #include <err.h>
 #include <fcntl.h>
@@ -12,10 +13,13 @@
 
 int main(int argc, char **argv)
 {
-	char c = 0;
+	char c;
 
 	if (argc != 3)
 		errx(2, "usage: idle LIB PIECES");
+	/* A child of init, as daemons are: needrestart blames others' parents. */
+	if (daemon(0, 1))
+		err(1, "daemon");
 	if (!dlopen(argv[1], RTLD_NOW))
 		errx(1, "%s", dlerror());
 	long page = sysconf(_SC_PAGESIZE);
@@ -29,8 +33,8 @@ int main(int argc, char **argv)
 		if (mmap(at + i * page, page, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED)
 			err(1, "piece %ld", i);
 	close(fd);
-	if (write(4, &c, 1) != 1)
+	pid_t pid = getpid();
+	if (write(4, &pid, sizeof(pid)) != sizeof(pid))
 		err(1, "write");
-	close(4);
 	return read(3, &c, 1) != 0;
 }

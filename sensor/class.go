@@ -38,8 +38,11 @@ type class struct {
 	// linkChanged is when the youngest symbolic link on the way of the loaded
 	// name was made or changed.
 	linkChanged time.Time
-	how         string // by what the contents were compared
-	err         error  // why something could not be followed or compared
+	// renamed says that nothing stands at the loaded name although the file
+	// still has another one.
+	renamed bool
+	how     string // by what the contents were compared
+	err     error  // why something could not be followed or compared
 
 	owners     *packages
 	otherOwner *owner.Owned
@@ -53,7 +56,7 @@ type class struct {
 type classKey struct {
 	file *loaded
 	view *view
-	name string
+	name loadName
 	exe  bool
 }
 
@@ -62,7 +65,7 @@ type classKey struct {
 func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 	f := &c.facts
 	l := c.file
-	f.Mapped, f.MappedKnown = l.info, l.known
+	f.Mapped, f.MappedKnown, f.CopiedUp = l.info, l.known, l.copiedUp()
 	f.Kernel = l.special()
 	c.shown = strings.TrimSuffix(l.shown, deletedMark)
 	c.name = c.shown
@@ -80,10 +83,14 @@ func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 		c.err = err
 		return
 	}
+	if l.known && sc.detached(c.view, l.info.Mount) {
+		c.err = errDetached
+		return
+	}
 	sc.lookAtShown(c, full)
 	c.name = c.shown
 	f.ByName = Unnamed
-	sc.lookAtName(ctx, c, c.key.name, bias)
+	sc.lookAtName(ctx, c, bias)
 	f.Temporary, f.System = temporary(c.shown), system(c.shown)
 	f.WriteProtected = c.exe && sc.exeProtected
 	if f.ByName == Other || (f.ByName != Same && f.Shown == Other) {
@@ -151,63 +158,96 @@ func (sc *scan) presence(c *class, name string) (file.Info, Presence, error) {
 	return info, Other, nil
 }
 
+var errDetached = errors.New("it was loaded from a mount that is not there any more")
+
 // lookAtName follows the name by which the process loaded the file, if that is
 // known and credible.
-func (sc *scan) lookAtName(ctx context.Context, c *class, name string, bias uint64) {
+func (sc *scan) lookAtName(ctx context.Context, c *class, bias uint64) {
 	f := &c.facts
-	name, guessed := credible(name, c.shown)
-	if name == "" || name == c.shown {
+	n := c.key.name.absolute(c.shown)
+	if n.text == "" {
+		sc.lookAtSoname(ctx, c)
 		return
 	}
-	info, presence, err := sc.presence(c, name)
-	switch presence {
-	case Same:
+	info, presence, err := sc.follow(c, &n)
+	switch {
+	case n.text == c.shown:
+		f.ByName = f.Shown
+		return
+	case presence == Same:
 		f.ByName = Same
 		return
-	case Unreached:
+	case presence == Unreached, !sc.belongs(ctx, c, bias), n.guessed && presence == Gone:
 		return
-	}
-	if !sc.belongs(ctx, c, bias) || (guessed && presence == Gone) {
-		return
-	}
-	if presence == Gone {
+	case presence == Gone:
 		f.ByName, c.err = Gone, err
-		f.Renamed = f.Shown == Same && !temporary(name) && c.base == c.view &&
-			(!c.exe || strings.HasPrefix(path.Base(c.shown), path.Base(name)))
-		if f.Renamed {
-			c.name = name
+		c.renamed = f.Shown == Same && !temporary(n.text) && c.base == c.view
+		if c.renamed {
+			c.name = n.text
 		}
 		return
 	}
 	// An executable's name may be that of a script or of a program for another
 	// machine, run by an interpreter: then it does not name this file.
-	if c.exe && !sc.sameKind(ctx, c, info, name) {
+	if (c.exe || n.guessed) && !sc.sameKind(ctx, c, info, n.text) && f.Shown == Same {
 		return
 	}
+	sc.elsewhere(c, n.text, info)
+}
+
+// follow looks a loaded name up. A process that moved itself into a chroot loaded
+// what it has from there by names of the outside, and afterwards by names of the
+// inside: the one that leads to the file itself counts, else the inner one.
+func (sc *scan) follow(c *class, n *loadName) (file.Info, Presence, error) {
+	info, presence, err := sc.presence(c, n.text)
+	if presence == Same || c.base != c.view || c.view.link == "/" {
+		return info, presence, err
+	}
+	if inner, ok := c.view.inside(n.text); ok {
+		if i, p, e := sc.presence(c, inner); p == Same || presence == Gone {
+			n.text = inner
+			return i, p, e
+		}
+	}
+	return info, presence, err
+}
+
+// elsewhere notes that the loaded name leads to another file.
+func (sc *scan) elsewhere(c *class, name string, info file.Info) {
+	f := &c.facts
 	f.ByName = Other
 	c.other, c.otherPath, c.otherOK = info, name, true
 	if canonical, err := c.base.root.Canonical(name); err == nil {
 		c.otherPath = canonical
 	}
 	f.NameIsShown = c.otherPath == c.shown
-	if f.Shown == Same {
-		// What the kernel shows is where the file went, not where it was.
+	if f.Shown == Same || f.Shown == Gone && !f.NameIsShown {
+		// What the kernel shows is where the file went, or how one version of it
+		// was called, not the name that it was loaded by.
 		c.name = name
 	}
 	c.linkChanged = c.base.root.LinksChanged(name)
 }
 
-// credible turns a name from a process's memory into an absolute one, or "".
-// The directory that a relative name was relative to may have been left since;
-// it is then taken to be the file's own, which is only a guess.
-func credible(name, shown string) (abs string, guessed bool) {
-	switch {
-	case name == "" || strings.HasPrefix(name, "/proc/") || strings.HasPrefix(name, "/dev/"):
-		return "", false
-	case strings.HasPrefix(name, "/"):
-		return name, false
+// lookAtSoname stands in for a name that is not known: a library that was renamed
+// since was loaded by its soname, if its directory has one that is a library too.
+func (sc *scan) lookAtSoname(ctx context.Context, c *class) {
+	f := &c.facts
+	if c.exe || f.Shown != Same || !f.MappedKnown || !f.Mapped.Ctime.After(c.earliest) {
+		return
 	}
-	return path.Join(path.Dir(shown), path.Base(name)), true
+	e, err := sc.elf(ctx, c.file)
+	if err != nil || e.Soname == "" || path.Base(e.Soname) != e.Soname {
+		return
+	}
+	name := path.Join(path.Dir(c.shown), e.Soname)
+	info, presence, _ := sc.presence(c, name)
+	switch {
+	case name == c.shown || presence == Same:
+		f.ByName = Same
+	case presence == Other && sc.sameKind(ctx, c, info, name):
+		sc.elsewhere(c, name, info)
+	}
 }
 
 // belongs verifies that a name from the link map is that of this file: its code
@@ -222,8 +262,8 @@ func (sc *scan) belongs(ctx context.Context, c *class, bias uint64) bool {
 		return false
 	}
 	const largestPage = 64 << 10
-	at := bias + e.ExecVaddr
-	return c.first.start <= at && at-c.first.start < largestPage
+	start, at := c.first.mapping.Start, bias+e.Layout.ExecVaddr
+	return start <= at && at-start < largestPage
 }
 
 // sameKind reports whether what stands at name is a program of the kind that
@@ -241,8 +281,11 @@ func (sc *scan) sameKind(ctx context.Context, c *class, info file.Info, name str
 func (sc *scan) compare(ctx context.Context, c *class) {
 	f := &c.facts
 	if !c.other.Regular() {
-		f.Content, c.how = No, "type"
+		f.Content, c.how, f.Unusable = No, "type", true
 		return
+	}
+	if mine, err := sc.elf(ctx, c.file); err == nil && mine.Class != 0 {
+		f.Unusable = !sc.sameKind(ctx, c, c.other, c.otherPath)
 	}
 	theirs := file.Ref{Key: keyOf(c), Open: opener(c)}
 	if !c.file.known {

@@ -54,6 +54,12 @@ type Facts struct {
 	// by today's clock: the fork that made the process, or the ancestor from
 	// which it inherited its memory.
 	Started time.Time
+	// Inherited says that the memory came from an ancestor that is gone, so that
+	// the file may have been mapped before Started, by nobody knows how long.
+	Inherited bool
+	// Foreign says that the file is no ELF file and no package ships it: what
+	// runs from it the program wrote itself, or its own loader understands.
+	Foreign bool
 	// WriteProtected says that the kernel refused writes to the file for as
 	// long as it was mapped: it is the process's executable (ETXTBSY).
 	WriteProtected bool
@@ -73,6 +79,9 @@ type Facts struct {
 	LinkChanged bool
 	// Content compares the other file with the mapped one.
 	Content Answer
+	// Unusable says that the mapped file is a program or library and the other
+	// file is none for this machine: it cannot be loaded in its place.
+	Unusable bool
 
 	// OtherOwned says that a package owns the other file, ShownOwned that one
 	// lists the shown name.
@@ -84,9 +93,10 @@ type Facts struct {
 	// Temporary says that the shown name lies in memory or in a directory for
 	// temporary files; System that it lies where only packages put files.
 	Temporary, System bool
-	// Needed says that the process could not start without the file: its
-	// executable, or a library that a loaded object names as DT_NEEDED.
-	Needed bool
+	// Needed says that the program could not start without the file: it is the
+	// executable, or what would be loaded now names it as DT_NEEDED.
+	// WasNeeded says that what is loaded does.
+	Needed, WasNeeded bool
 
 	// Checksum compares the mapped file's content with what its package
 	// recorded at ChecksumRecorded.
@@ -95,6 +105,14 @@ type Facts struct {
 	// Truncated says that the file was truncated after it was loaded: the
 	// process lost its private copies of the relocated pages.
 	Truncated Answer
+	// Rewritten says that the file differs from what the process loaded: its
+	// dynamic section from the process's copy, or its build ID from that of the
+	// mapped inode where the two are not the same. No proves nothing more than
+	// that these agree.
+	Rewritten Answer
+	// CopiedUp says that the process maps another inode than stat shows, although
+	// the identity is the same (overlayfs).
+	CopiedUp bool
 }
 
 // Verdict is what Decide says of one load.
@@ -148,6 +166,8 @@ func decideOther(f Facts) Verdict {
 		return Verdict{Unknown, Unreadable, CertaintyUnknown, "another file stands at the name, and the contents could not be compared"}
 	}
 	switch {
+	case f.Unusable && f.Needed:
+		return Verdict{Missing, MissingFile, Certain, "what stands at the name now is no program or library for this machine, and the program cannot start without it"}
 	case f.ByName != Other:
 		return Verdict{Stale, Replaced, Certain, "another file with other content stands at the name"}
 	case f.Shown == Same && f.LinkChanged:
@@ -170,40 +190,69 @@ func decideSame(f Facts) Verdict {
 	if !f.MappedKnown {
 		return Verdict{Unknown, Unreadable, CertaintyUnknown, "the mapped file could not be examined"}
 	}
-	if !m.Ctime.After(f.Started) {
-		return Verdict{Effective, Current, Certain, "the same file, unchanged since before the process started"}
+	if f.CopiedUp {
+		return decideCopiedUp(f)
 	}
-	if f.WriteProtected {
+	unchanged := !m.Ctime.After(f.Started)
+	switch {
+	case unchanged && f.ByName == Unnamed:
+		// A directory above it may have been renamed, which leaves no trace here.
+		return Verdict{Effective, Current, Likely, "the same file, unchanged since before the process started; by what name it was loaded is not known"}
+	case unchanged && !f.Inherited:
+		return Verdict{Effective, Current, Certain, "the same file, unchanged since before the process started"}
+	case f.WriteProtected:
 		return Verdict{Effective, Current, Certain, "the same file; the kernel refuses writes to a running executable"}
+	case f.Truncated == Yes:
+		return Verdict{Stale, Overwritten, Certain, "the same file, truncated and written anew after it was loaded"}
+	case f.Rewritten == Yes:
+		return Verdict{Stale, Overwritten, Certain, "the same file, with another content than the process loaded"}
+	case unchanged:
+		return Verdict{Effective, Current, Likely, "the same file, unchanged since the process was forked from one that is gone"}
 	}
 	born := !m.Birth.IsZero() && m.Birth.After(f.Started)
-	if f.Checksum == Yes && !f.ChecksumRecorded.After(f.Started) {
+	switch {
+	case f.Checksum == Yes && !f.ChecksumRecorded.After(f.Started):
 		return Verdict{Effective, Current, Certain, "the same file, with the content that its package recorded before the process started"}
-	}
-	if f.Checksum == Yes && born {
+	case f.Checksum == Yes && born:
 		return Verdict{Effective, Current, Certain, "the same file, made after the process started and loaded since, with the content that its package recorded"}
-	}
-	if f.Truncated == Yes {
-		return Verdict{Stale, Overwritten, Certain, "the same file, truncated and written anew after it was loaded"}
-	}
-	if m.Mtime.After(f.Started) {
-		if born && m.Mtime.Sub(m.Birth) <= writeSpan {
-			return Verdict{Effective, Current, Likely, "the same file, made and written once after the process started, and loaded since"}
-		}
+	case f.Foreign:
+		return Verdict{Ignored, Ephemeral, Likely, "the same file, which is no ELF file and of no package: the program wrote its code itself"}
+	case f.Checksum == No && !m.Mtime.After(f.Started):
+		return Verdict{Unknown, Unverified, CertaintyUnknown, "the same file, changed after the process started, and not as its package recorded it; nothing tells when that came"}
+	case m.Mtime.After(f.Started) && born && m.Mtime.Sub(m.Birth) <= writeSpan:
+		return Verdict{Effective, Current, Likely, "the same file, made and written once after the process started, and loaded since"}
+	case m.Mtime.After(f.Started) && born:
+		return Verdict{Unknown, Unverified, CertaintyUnknown, "the same file, made after the process started and written to for a while; nothing tells whether it was loaded before or after"}
+	case m.Mtime.After(f.Started):
 		return Verdict{Stale, Overwritten, Likely, "the same file, whose content was written after the process started"}
-	}
-	if born {
+	case born:
 		return Verdict{Effective, Current, Likely, "the same file, made after the process started and loaded since"}
-	}
-	if f.Truncated == No {
-		return Verdict{Effective, Current, Likely, "the same file; its attributes changed after the process started, its modification time did not and it was not truncated"}
+	case f.Truncated == No && f.Rewritten == No:
+		return Verdict{Effective, Current, Likely, "the same file; its attributes changed after the process started, but not its modification time nor what the process has of its content"}
 	}
 	return Verdict{Unknown, Unverified, CertaintyUnknown, "the same file, changed after the process started; nothing tells whether its content or only its attributes did"}
+}
+
+// decideCopiedUp judges a file that overlayfs copied to the upper layer after it
+// was mapped: the process runs the lower one.
+func decideCopiedUp(f Facts) Verdict {
+	switch f.Rewritten {
+	case Yes:
+		return Verdict{Stale, Overwritten, Certain, "the file was copied to the overlay's upper layer and has another build ID there than the process runs"}
+	case No:
+		return Verdict{Effective, Identical, Certain, "the file was copied to the overlay's upper layer, with the same build ID"}
+	}
+	if f.Mapped.Mtime.After(f.Started) {
+		return Verdict{Stale, Overwritten, Likely, "the file was copied to the overlay's upper layer and written there after the process started"}
+	}
+	return Verdict{Unknown, Unverified, CertaintyUnknown, "the file was copied to the overlay's upper layer; nothing tells whether its content changed"}
 }
 
 // decideGone judges a load at whose names nothing stands.
 func decideGone(f Facts) Verdict {
 	switch {
+	case f.Temporary:
+		return Verdict{Ignored, Ephemeral, Certain, "the file was made in memory or in a directory for temporary files and removed after it was loaded"}
 	case f.Provided && f.ProvidedContent == Yes:
 		return Verdict{Effective, Identical, Certain, "the file is gone, and an installed package ships the same content under another name"}
 	case f.Provided && f.ProvidedContent == No:
@@ -212,14 +261,14 @@ func decideGone(f Facts) Verdict {
 		return Verdict{Unknown, Unreadable, CertaintyUnknown, "the file is gone, and the package's file of the same soname could not be compared"}
 	case f.ShownOwned == Yes:
 		return Verdict{Missing, MissingFile, Certain, "the file is gone although an installed package lists it, and nothing newer is installed"}
-	case f.Temporary:
-		return Verdict{Ignored, Ephemeral, Certain, "the file was made in memory or in a directory for temporary files and removed after it was loaded"}
-	case f.ShownOwned == NotKnown && !f.Needed:
-		return Verdict{Unknown, Unreadable, CertaintyUnknown, "the file is gone, and whether a package ships it could not be read"}
-	case f.System:
-		return Verdict{Missing, MissingFile, Likely, "the file is gone from a directory that only packages fill, and nothing newer is installed"}
 	case f.Needed:
 		return Verdict{Missing, MissingFile, Likely, "the file is gone, nothing newer is installed, and the program cannot start without it"}
+	case f.WasNeeded:
+		return Verdict{Stale, Superseded, Likely, "the file is gone, and what needed it was replaced by what does not"}
+	case f.ShownOwned == NotKnown:
+		return Verdict{Unknown, Unreadable, CertaintyUnknown, "the file is gone, and whether a package ships it could not be read"}
+	case f.System:
+		return Verdict{Unknown, Unresolved, CertaintyUnknown, "the file is gone from a directory that only packages fill; the program can start without it, and what took its place is not known"}
 	}
 	return Verdict{Ignored, Ephemeral, Likely, "no package ships the file and nothing needs it to start: the program made it, loaded it and removed it"}
 }

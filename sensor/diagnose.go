@@ -12,6 +12,7 @@ import (
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/host"
 	"github.com/patchsensor/patchsensor/internal/proc"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
 )
 
 // Diagnose tries everything that an answer rests on and says what is missing.
@@ -171,7 +172,7 @@ func mapFiles(fs proc.FS) Check {
 		}); err != nil {
 			return err
 		}
-		_, err = p.StatMapped(first.Start, first.End)
+		_, err = p.StatOf(snapshot.Mapping{Start: first.Start, End: first.End})
 		return err
 	}()
 	if err != nil {

@@ -63,7 +63,7 @@ func (sc *scan) isTarget(p *process, w workload.Workload, target string) bool {
 	}
 	if strings.HasPrefix(target, "/") {
 		for _, c := range p.classes {
-			if c.name == target || c.shown == target || c.otherPath == target || c.key.name == target {
+			if c.name == target || c.shown == target || c.otherPath == target || c.key.name.text == target {
 				return true
 			}
 		}
@@ -138,7 +138,7 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 		Rule: j.verdict.Rule, Certainty: j.verdict.Certainty, Evidence: EvidenceUnknown,
 		Mapped: sc.mappedFacts(ctx, j),
 	}
-	for _, name := range []string{c.key.name, c.shown} {
+	for _, name := range []string{c.key.name.text, c.shown} {
 		if name != "" && name != c.name {
 			l.LoadedAs = append(l.LoadedAs, text(name))
 		}
@@ -228,8 +228,8 @@ func (sc *scan) steps(p *process, j judgement) []string {
 		return s
 	}
 	add("the kernel names the mapped file %q: %s", c.file.shown, f.Shown)
-	if c.key.name != "" && c.key.name != c.shown {
-		add("the process loaded it as %q: %s", c.key.name, f.ByName)
+	if n := c.key.name.text; n != "" && n != c.shown {
+		add("the process loaded it as %q: %s", n, f.ByName)
 	}
 	if f.LinkChanged {
 		add("a symbolic link on that way changed at %s", c.linkChanged.UTC().Format(time.RFC3339Nano))
@@ -246,6 +246,12 @@ func (sc *scan) steps(p *process, j judgement) []string {
 	}
 	if f.Checksum != NotKnown {
 		add("its content is what its package recorded at %s: %s", f.ChecksumRecorded.UTC().Format(time.RFC3339Nano), f.Checksum)
+	}
+	if f.CopiedUp {
+		add("overlayfs copied the file to its upper layer after it was mapped: the process runs the lower one")
+	}
+	if f.Rewritten != NotKnown {
+		add("the file differs from what the process has of its content: %s", f.Rewritten)
 	}
 	if f.Truncated != NotKnown {
 		add("it was truncated after it was loaded, by the process's lost copies of relocated pages: %s", f.Truncated)

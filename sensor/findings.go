@@ -111,7 +111,7 @@ func (sc *scan) unmapped(p *process, m snapshot.Mapping) bool {
 		return errors.Is(err, proc.ErrGone)
 	}
 	defer dir.Close()
-	_, err = dir.MappedName(m.Start, m.End)
+	_, err = dir.NameOf(m)
 	return errors.Is(err, fs.ErrNotExist)
 }
 

@@ -6,6 +6,9 @@ import (
 	"path"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/proc"
 )
 
@@ -21,13 +24,25 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 	f := c.facts
 	f.Started = p.started
 	f.LinkChanged = c.linkChanged.After(p.started)
-	gone := f.Shown == Gone && f.ByName != Same && f.ByName != Other
-	if gone && !f.Kernel {
-		f.Needed = c.exe || sc.needed(ctx, p, c)
+	changed := f.MappedKnown && f.Mapped.Ctime.After(p.started)
+	f.Renamed = c.renamed && changed
+	// No process is older than the machine's last boot.
+	f.Inherited = p.inherited && f.MappedKnown && f.Mapped.Ctime.After(time.Time(sc.boot))
+	if !f.Kernel && (f.Shown == Gone || f.Unusable) {
+		f.WasNeeded, f.Needed = sc.needed(ctx, p, c)
+	}
+	if f.MappedKnown && (changed || f.Inherited) && (f.ByName == Same || f.Shown == Same) {
+		if sc.stacked(c) {
+			// A copy in the upper layer has a birth of its own.
+			f.Mapped.Birth = time.Time{}
+		}
+		e, err := sc.elf(ctx, c.file)
+		f.Foreign = err == nil && e.Class == 0 && f.ShownOwned == No
 	}
 	v := Decide(f)
-	if v.Reason == Unverified || v.Reason == Overwritten {
+	if v.Certainty == Likely && v.Reason == Current || v.Reason == Unverified || v.Reason == Overwritten {
 		f.Truncated = sc.truncated(ctx, p, c)
+		f.Rewritten = sc.rewritten(ctx, p, c)
 		v = Decide(f)
 	}
 	return judgement{c, v, f}
@@ -37,57 +52,67 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 // asked; it holds for nearly all of them.
 func plain(p *process, c *class) bool {
 	f := &c.facts
-	return f.ByName == Same && f.MappedKnown && !f.Kernel && !f.Mapped.Ctime.After(p.started)
+	return f.ByName == Same && f.MappedKnown && !f.Kernel && !f.CopiedUp && !p.inherited && !f.Mapped.Ctime.After(p.started)
 }
 
-// needed reports whether an object that the process loaded names this one as
-// needed.
-func (sc *scan) needed(ctx context.Context, p *process, c *class) bool {
+// needs are the libraries that the objects of a process name as DT_NEEDED: then,
+// in what is loaded, and now, in what stands at their names.
+type needs struct{ then, now map[string]bool }
+
+// needed reports whether what is loaded names the file as needed, and whether what
+// would be loaded now does.
+func (sc *scan) needed(ctx context.Context, p *process, c *class) (then, now bool) {
+	if c.exe {
+		return true, true
+	}
 	e, err := sc.elf(ctx, c.file)
 	if err != nil || e.Class == 0 {
-		return false
+		return false, false
 	}
-	name := e.Soname
-	if name == "" {
-		name = path.Base(c.shown)
+	if p.needs == nil {
+		p.needs = sc.readNeeds(ctx, p)
 	}
-	for _, other := range p.classes {
-		o, err := sc.elf(ctx, other.file)
+	for _, name := range []string{e.Soname, path.Base(c.shown), c.shown} {
+		then = then || name != "" && p.needs.then[name]
+		now = now || name != "" && p.needs.now[name]
+	}
+	return then, now
+}
+
+func (sc *scan) readNeeds(ctx context.Context, p *process) *needs {
+	n := &needs{make(map[string]bool), make(map[string]bool)}
+	for _, c := range p.classes {
+		loaded, err := sc.elf(ctx, c.file)
 		if err != nil {
 			continue
 		}
-		for _, n := range o.Needed {
-			if n == name || path.Base(n) == path.Base(c.shown) {
-				return true
+		for _, name := range loaded.Needed {
+			n.then[name] = true
+		}
+		would := loaded
+		if c.facts.ByName == Other || c.facts.Shown == Other {
+			if would, err = usable(sc.cache.Facts(ctx, keyOf(c), opener(c))); err != nil {
+				would = loaded
 			}
 		}
+		for _, name := range would.Needed {
+			n.now[name] = true
+		}
 	}
-	return false
+	return n
 }
 
-// truncated reports whether the file was truncated after the process loaded it.
-// Only an object with RELRO leaves a trace of that.
-func (sc *scan) truncated(ctx context.Context, p *process, c *class) Answer {
-	e, err := sc.elf(ctx, c.file)
-	if err != nil || e.RelroSize == 0 || e.Static {
-		return NotKnown
+// stacked reports whether the file lies on a file system that puts one over
+// another.
+func (sc *scan) stacked(c *class) bool {
+	if c.base == nil {
+		return false
 	}
-	dir, err := sc.open(p)
-	if err != nil {
-		return NotKnown
+	if c.file.id.View == file.LayerView && c.file.id.Dev != c.file.info.ID.Dev {
+		return true
 	}
-	defer dir.Close()
-	for i, m := range p.Mappings {
-		if p.classes[i] != c {
-			continue
-		}
-		kept, ok, err := dir.RelocatedBytes(m.Start)
-		if err != nil || !ok {
-			return NotKnown
-		}
-		return answer(kept == 0)
-	}
-	return NotKnown
+	fstype, err := c.base.root.FSType(c.shown)
+	return err == nil && fstype == unix.OVERLAYFS_SUPER_MAGIC
 }
 
 // since is when the code that is newer than the load came to be installed.
@@ -95,19 +120,19 @@ func (j judgement) since() time.Time {
 	c := j.class
 	m := j.facts.Mapped
 	switch j.verdict.Reason {
-	case Replaced, Superseded:
-		// Losing its last name is the last thing that changed the inode.
-		if j.facts.MappedKnown && m.Nlink == 0 {
-			return m.Ctime
+	case Replaced, Superseded, MovedAside:
+		// Losing its last name is the last thing that changed the inode; being
+		// put in place is, as a rule, the last that changed the new one.
+		at := installed(c)
+		if j.facts.MappedKnown && m.Nlink == 0 && (at.IsZero() || m.Ctime.Before(at)) {
+			at = m.Ctime
 		}
-		return installed(c)
-	case MovedAside:
-		return installed(c)
+		return notBefore(at, j.facts.Started)
 	case SymlinkSwitched:
 		if j.facts.LinkChanged {
 			return c.linkChanged
 		}
-		return installed(c)
+		return notBefore(installed(c), j.facts.Started)
 	case Overwritten:
 		if m.Mtime.After(j.facts.Started) {
 			return m.Mtime
@@ -117,15 +142,21 @@ func (j judgement) since() time.Time {
 	return time.Time{}
 }
 
-// installed is when the file on disk was made, as well as its file system knows.
+// installed is when the file on disk was put there or changed last.
 func installed(c *class) time.Time {
 	if !c.otherOK {
 		return time.Time{}
 	}
-	if !c.other.Birth.IsZero() {
-		return c.other.Birth
-	}
 	return c.other.Ctime
+}
+
+// notBefore is at, or start if that is later: a process cannot be exposed before
+// it runs.
+func notBefore(at, start time.Time) time.Time {
+	if !at.IsZero() && at.Before(start) {
+		return start
+	}
+	return at
 }
 
 // present reports whether the process of the snapshot still runs.

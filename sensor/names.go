@@ -1,17 +1,44 @@
 package sensor
 
 import (
+	"bytes"
+	"path"
 	"sort"
+	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/proc"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
 )
 
+// loadName is a name by which a file was loaded, as its process has it.
+type loadName struct {
+	text string
+	// guessed says that the directory is only likely.
+	guessed bool
+}
+
+// absolute makes a name fit to be looked up, or empty. The directory that a
+// relative name was relative to may have been left since; it is then taken to be
+// the one that the file is in now. Names of the kernel's own file systems name
+// descriptors rather than files.
+func (n loadName) absolute(shown string) loadName {
+	if n.text == "" {
+		return loadName{}
+	}
+	if !strings.HasPrefix(n.text, "/") {
+		return loadName{path.Join(path.Dir(shown), path.Base(n.text)), true}
+	}
+	if under(path.Clean(n.text), "/proc", "/dev", "/sys") {
+		return loadName{}
+	}
+	return n
+}
+
 // loadNames are the names by which one process loaded its code, from its own
 // memory: they are evidence only together with what they lead to.
 type loadNames struct {
 	sc     *scan
-	exe    string
+	exe    loadName
 	linked []linkedName // by bias
 }
 
@@ -30,7 +57,7 @@ func (sc *scan) loadedNames(p *process) loadNames {
 	sc.memory.Reset(p.TID)
 	if p.Aux.ExecFn != 0 {
 		if b, err := sc.memory.String(p.Aux.ExecFn); err == nil {
-			n.exe = sc.intern(b)
+			n.exe = sc.executed(p, sc.intern(b))
 		}
 	}
 	// A list that is cut short by an error is good up to there.
@@ -52,14 +79,38 @@ func (sc *scan) intern(b []byte) string {
 }
 
 // of returns the name by which a mapping was loaded, empty if not known.
-func (n *loadNames) of(m snapshot.Mapping) string {
+func (n *loadNames) of(m snapshot.Mapping) loadName {
 	if m.Exe {
 		return n.exe
 	}
 	if i := n.find(m); i >= 0 {
-		return n.sc.intern(n.linked[i].name)
+		return loadName{text: n.sc.intern(n.linked[i].name)}
 	}
-	return ""
+	return loadName{}
+}
+
+// executed is the name given to execve. A relative one was relative to the
+// directory that the shell called PWD, symbolic links and all, if it is still
+// told so.
+func (sc *scan) executed(p *process, name string) loadName {
+	if name == "" || strings.HasPrefix(name, "/") {
+		return loadName{text: name}
+	}
+	dir, err := sc.open(p)
+	if err != nil {
+		return loadName{text: name}
+	}
+	defer dir.Close()
+	env, err := dir.Environ()
+	if err != nil {
+		return loadName{text: name}
+	}
+	for v := range bytes.SplitSeq(env, []byte{0}) {
+		if pwd, ok := bytes.CutPrefix(v, []byte("PWD=/")); ok {
+			return loadName{path.Join("/"+string(pwd), name), true}
+		}
+	}
+	return loadName{text: name}
 }
 
 func (n *loadNames) biasOf(m snapshot.Mapping) uint64 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/file"
@@ -113,7 +114,7 @@ func (sc *scan) own(ctx context.Context) error {
 // needsOwner reports whether the file is not plainly the same as ever.
 func (sc *scan) needsOwner(c *class) bool {
 	f := &c.facts
-	if f.ByName == Same || (f.ByName == Unnamed && f.Shown == Same) || (f.ByName == Gone && f.Shown == Same && !f.Renamed) {
+	if f.ByName == Same || (f.ByName == Unnamed && f.Shown == Same) {
 		return sc.changedInPlace(c)
 	}
 	return f.Content != Yes
@@ -210,7 +211,7 @@ func (sc *scan) askProviders(ctx context.Context, pk *packages) {
 // provide takes a package's file as the successor of one that is gone, if it is
 // really there and of the same kind.
 func (sc *scan) provide(ctx context.Context, c *class, o owner.Owned) bool {
-	if !library(o.Path, c.shown) {
+	if !searched(c.shown) || !searched(o.Path) {
 		return false
 	}
 	canonical, err := c.base.root.Canonical(o.Path)
@@ -229,20 +230,18 @@ func (sc *scan) provide(ctx context.Context, c *class, o owner.Owned) bool {
 	return true
 }
 
-// library reports whether a file at name would be found in place of the one at
-// shown: in the same directory or in one that the dynamic loader searches
-// (ld.so(8)), not in some program's private one.
-func library(name, shown string) bool {
-	dir := path.Dir(name)
-	if dir == path.Dir(shown) || "/usr"+dir == path.Dir(shown) {
-		return true
-	}
-	for _, d := range []string{"/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"} {
-		if dir == d || path.Dir(dir) == d {
+// searched reports whether the dynamic loader finds libraries in the directory of
+// name without being told (ld.so(8), and the multiarch directories of Debian): a
+// program's private copy is not what another package's library replaces.
+func searched(name string) bool {
+	dir := strings.TrimPrefix(path.Dir(name), "/usr")
+	for _, d := range []string{"/lib", "/lib32", "/lib64", "/libx32", "/local/lib"} {
+		if dir == d {
 			return true
 		}
 	}
-	return false
+	triplet, ok := strings.CutPrefix(dir, "/lib/")
+	return ok && !strings.Contains(triplet, "/") && strings.Contains(triplet, "-linux-gnu")
 }
 
 // checksum compares the file with what its package recorded.

@@ -49,6 +49,8 @@ type process struct {
 	inherited bool
 	classes   []*class // of Mappings, same order
 	gone      bool
+	needs     *needs     // what its objects need, once asked for
+	copies    *ownCopies // what it has of its files, once asked for
 }
 
 func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapshot.BootTime) *scan {
@@ -177,7 +179,10 @@ func (sc *scan) examine(p *process) {
 	for _, m := range p.Mappings {
 		l := sc.files[m.FileKey]
 		if l == nil {
-			l = &loaded{id: m.ID}
+			l = &loaded{id: m.ID, fstype: m.FSType, changed: m.Ctime, size: m.Size}
+			if m.Exe && p.Exe != "" {
+				l.shown, l.named = p.Exe, true
+			}
 			sc.files[m.FileKey] = l
 		}
 		if !l.known && l.tries < maxTries {
@@ -187,8 +192,37 @@ func (sc *scan) examine(p *process) {
 				l.err = dirErr
 			}
 		}
-		if len(l.at) < cap(l.at) || len(l.at) < maxTries {
-			l.at = append(l.at, place{p, m.Start, m.End})
+		if len(l.at) < maxTries {
+			l.at = append(l.at, place{p, m})
+		}
+	}
+	sc.oneExecutable(p)
+	if p.Aux == (snapshot.Aux{}) && len(p.Mappings) > 0 {
+		// The BPF program reads 64-bit vectors only.
+		if d := open(); d != nil {
+			p.Aux, _ = d.Auxv()
+		}
+	}
+}
+
+// oneExecutable leaves out the mapping of the executable's own file where it goes
+// by another key: on overlayfs the BPF program sees the layer's file mapped, and
+// the overlay's executed.
+func (sc *scan) oneExecutable(p *process) {
+	if len(p.Mappings) < 2 || !p.Mappings[0].Exe {
+		return
+	}
+	exe := sc.files[p.Mappings[0].FileKey]
+	if !exe.known {
+		return
+	}
+	for i := 1; i < len(p.Mappings); i++ {
+		m := sc.files[p.Mappings[i].FileKey]
+		if m.known && m != exe && m.info.ID == exe.info.ID {
+			// The layer's inode tells more: it says whether the file was copied up.
+			exe.id, exe.changed, exe.size = m.id, m.changed, m.size
+			p.Mappings = append(p.Mappings[:i:i], p.Mappings[i+1:]...)
+			return
 		}
 	}
 }
@@ -222,7 +256,7 @@ func (sc *scan) classify(ctx context.Context, p *process) {
 		key := classKey{sc.files[m.FileKey], p.view, names.of(m), m.Exe}
 		c := sc.classes[key]
 		if c == nil {
-			c = &class{key: key, file: key.file, view: key.view, exe: m.Exe, earliest: p.started, first: place{p, m.Start, m.End}}
+			c = &class{key: key, file: key.file, view: key.view, exe: m.Exe, earliest: p.started, first: place{p, m}}
 			sc.classes[key] = c
 			sc.order = append(sc.order, c)
 			sc.resolve(ctx, c, names.biasOf(m))
@@ -242,7 +276,10 @@ func (sc *scan) compareBuildID(ctx context.Context, c *class, theirs file.Ref) (
 		return NotKnown, err
 	}
 	defer dir.Close()
-	id, err := dir.BuildID(c.first.start)
+	if c.exe {
+		return NotKnown, c.file.err
+	}
+	id, err := dir.BuildID(c.first.mapping.Start)
 	if err != nil {
 		return NotKnown, err
 	}

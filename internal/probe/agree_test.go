@@ -140,7 +140,7 @@ func stable(list []snapshot.Process) map[string]map[area]bool {
 func TestReadTwice(t *testing.T) {
 	cmd := sleeper(t)
 	start(t, cmd, false)
-	settle(t, cmd.Process.Pid, "sleep", func(st proc.Stat, _ string) bool { return st.State == 'S' })
+	settle(t, cmd.Process.Pid, "sleep", func(st proc.Stat) bool { return st.State == 'S' })
 	s := openBPF(t)
 	var passes [3]snapshot.Process
 	for i := range passes {

@@ -20,7 +20,7 @@ func benchmark(b *testing.B, take func(context.Context) ([]snapshot.Process, err
 		children[cmd.Process.Pid] = true
 	}
 	for pid := range children {
-		settle(b, pid, "sleep", func(st proc.Stat, _ string) bool { return st.State == 'S' && st.Comm == "sleep" })
+		settle(b, pid, "sleep", func(st proc.Stat) bool { return st.State == 'S' && st.Comm == "sleep" })
 	}
 	b.ReportAllocs()
 	var list []snapshot.Process

@@ -172,7 +172,7 @@ func copyOf(t testing.TB, name, dir, as string) string {
 }
 
 // settle waits until a process meets a condition.
-func settle(t testing.TB, pid int, what string, ok func(proc.Stat, string) bool) {
+func settle(t testing.TB, pid int, what string, ok func(proc.Stat) bool) {
 	t.Helper()
 	p := open(t, pid)
 	for range 2000 {
@@ -180,8 +180,7 @@ func settle(t testing.TB, pid int, what string, ok func(proc.Stat, string) bool)
 		if err != nil {
 			t.Fatal(err)
 		}
-		exe, _ := p.Readlink("exe")
-		if ok(st, exe) {
+		if ok(st) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)

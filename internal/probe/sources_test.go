@@ -127,7 +127,7 @@ func subjects(t testing.TB) []subject {
 
 	leaderless := self(childLeader, one, two)
 	start(t, leaderless, true)
-	settle(t, leaderless.Process.Pid, "the end of the main thread", func(st proc.Stat, _ string) bool { return st.Dead() })
+	settle(t, leaderless.Process.Pid, "the end of the main thread", proc.Stat.Dead)
 	add(subject{name: "main thread has ended", pid: leaderless.Process.Pid, want: snapshot.Process{Comm: "exe", Exe: test}, leaderless: true, extra: 3})
 
 	add(subject{name: "forked", pid: forked(t), want: snapshot.Process{Comm: "sh", Exe: sh, ForkNoExec: true}})
@@ -152,8 +152,8 @@ func subjects(t testing.TB) []subject {
 		add(subject{name: "other user", pid: other.Process.Pid, want: snapshot.Process{Comm: "sleep", Exe: sleep, UID: nobody}})
 	}
 	for _, s := range list {
-		if s.want.Comm == "sleep" { // exec was called, but ld.so may still be at work
-			settle(t, s.pid, "sleep", func(st proc.Stat, _ string) bool { return st.State == 'S' })
+		if !s.leaderless { // exec was called, but ld.so may still be at work
+			settle(t, s.pid, "rest", func(st proc.Stat) bool { return st.State == 'S' })
 		}
 	}
 	return list

@@ -208,6 +208,16 @@ func (p *Process) Status() (Status, error) {
 // what does not fit is left out.
 func (p *Process) Cgroup(buf []byte) ([]byte, error) { return p.read("cgroup", buf) }
 
+// Environ reads the environment that the process was started with, as far as it
+// has not written over it, at most 128 KiB (proc_pid_environ(5)).
+func (p *Process) Environ() ([]byte, error) {
+	b, err := p.read("environ", make([]byte, 128<<10))
+	if err != nil {
+		return nil, gone(err)
+	}
+	return b, nil
+}
+
 // Readlink returns the text of a link of the process: "exe", "root", "cwd",
 // "map_files/START-END".
 func (p *Process) Readlink(name string) (string, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"embed"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -15,13 +16,20 @@ import (
 // versions.
 type forge struct{ idle, oldLib, newLib string }
 
+//go:embed testdata
+var sources embed.FS
+
 // build compiles the sources in testdata into dir.
 func build(dir string) (forge, error) {
+	if err := os.CopyFS(dir, sources); err != nil {
+		return forge{}, err
+	}
 	f := forge{filepath.Join(dir, "idle"), filepath.Join(dir, "old.so"), filepath.Join(dir, "new.so")}
+	idle, lib := filepath.Join(dir, "testdata/idle.c"), filepath.Join(dir, "testdata/lib.c")
 	for _, argv := range [][]string{
-		{"-o", f.idle, "testdata/idle.c"},
-		{"-o", f.oldLib, "-shared", "-fPIC", `-DVERSION="1"`, "testdata/lib.c"},
-		{"-o", f.newLib, "-shared", "-fPIC", `-DVERSION="2"`, "testdata/lib.c"},
+		{"-o", f.idle, idle},
+		{"-o", f.oldLib, "-shared", "-fPIC", `-DVERSION="1"`, lib},
+		{"-o", f.newLib, "-shared", "-fPIC", `-DVERSION="2"`, lib},
 	} {
 		cmd := exec.Command("gcc", append([]string{"-O1", "-Wl,--build-id=sha1"}, argv...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {

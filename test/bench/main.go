@@ -3,7 +3,7 @@
 // It prints tables and judges nothing: ratios within one run are to be
 // compared, times depend on the machine.
 //
-// Run it as root in its own directory, or by "make bench".
+// Run it as root: "make bench".
 package main
 
 import (

@@ -25,10 +25,11 @@ type class struct {
 	exe bool
 
 	// base and shown are where and under what name the mapped file is looked
-	// up; shown has no deletion mark. name is the loaded name, or shown.
-	base  *view
-	shown string
-	name  string
+	// up; shown has no deletion mark. loadedAs is the name by which it was
+	// loaded where that leads elsewhere than to the mapped file; else empty.
+	base     *view
+	shown    string
+	loadedAs string
 
 	facts Facts
 	// other is the file that stands at the name now, at its canonical path.
@@ -68,7 +69,6 @@ func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 	f.Mapped, f.MappedKnown, f.CopiedUp = l.info, l.known, l.copiedUp()
 	f.Kernel = l.special()
 	c.shown = strings.TrimSuffix(l.shown, deletedMark)
-	c.name = c.shown
 	if f.Kernel {
 		return
 	}
@@ -84,11 +84,12 @@ func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 		return
 	}
 	if l.known && sc.detached(c.view, l.info.Mount) {
-		c.err = errDetached
-		return
+		if c.base, full = sc.mountedIn(l.info.Mount), l.shown; c.base == nil {
+			c.err = errDetached
+			return
+		}
 	}
 	sc.lookAtShown(c, full)
-	c.name = c.shown
 	f.ByName = Unnamed
 	sc.lookAtName(ctx, c, bias)
 	f.Temporary, f.System = temporary(c.shown), system(c.shown)
@@ -182,9 +183,7 @@ func (sc *scan) lookAtName(ctx context.Context, c *class, bias uint64) {
 	case presence == Gone:
 		f.ByName, c.err = Gone, err
 		c.renamed = f.Shown == Same && !temporary(n.text) && c.base == c.view
-		if c.renamed {
-			c.name = n.text
-		}
+		c.loadedAs = n.text
 		return
 	}
 	// An executable's name may be that of a script or of a program for another
@@ -221,11 +220,7 @@ func (sc *scan) elsewhere(c *class, name string, info file.Info) {
 		c.otherPath = canonical
 	}
 	f.NameIsShown = c.otherPath == c.shown
-	if f.Shown == Same || f.Shown == Gone && !f.NameIsShown {
-		// What the kernel shows is where the file went, or how one version of it
-		// was called, not the name that it was loaded by.
-		c.name = name
-	}
+	c.loadedAs = name
 	c.linkChanged = c.base.root.LinksChanged(name)
 }
 

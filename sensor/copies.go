@@ -117,8 +117,11 @@ func (sc *scan) otherDynamic(p *process, c *class, m snapshot.Mapping, e file.EL
 	}
 	bias := m.Start - l.ExecVaddr&^uint64(os.Getpagesize()-1)
 	loaded := make([]byte, l.DynamicSize)
-	sc.memory.Reset(p.TID)
-	if err := sc.memory.Read(loaded, bias+l.DynamicVaddr); err != nil {
+	ok := sc.inMemory(func(mem *proc.Memory) {
+		mem.Reset(p.TID)
+		err = mem.Read(loaded, bias+l.DynamicVaddr)
+	})
+	if !ok || err != nil {
 		return NotKnown
 	}
 	if bytes.Equal(now, loaded) {

@@ -63,7 +63,7 @@ func (sc *scan) isTarget(p *process, w workload.Workload, target string) bool {
 	}
 	if strings.HasPrefix(target, "/") {
 		for _, c := range p.classes {
-			if c.name == target || c.shown == target || c.otherPath == target || c.key.name.text == target {
+			if c.loadedAs == target || c.shown == target || c.otherPath == target || c.key.name.text == target {
 				return true
 			}
 		}
@@ -115,7 +115,7 @@ func (sc *scan) explainGroup(ctx context.Context, g *group, e *Explanation) Expl
 			e.Complete = false
 			sc.warnings.add(fmt.Sprintf("process %d", m.p.PID), m.p.Err, "run sensor as root; `sensor doctor` tells what is missing")
 		}
-		p := ExplainedProcess{PID: m.p.PID, StartTime: m.p.born.UTC(), Comm: text(m.p.Comm), Exe: text(exeOf(m.p)), Loads: []ExplainedLoad{}}
+		p := ExplainedProcess{PID: m.p.PID, StartTime: m.p.born.Round(time.Millisecond).UTC(), Comm: text(m.p.Comm), Exe: text(exeOf(m.p)), Loads: []ExplainedLoad{}}
 		for _, c := range m.p.classes {
 			l := sc.explainLoad(ctx, m.p, sc.decide(ctx, m.p, c))
 			e.Complete = e.Complete && l.State != Unknown
@@ -134,12 +134,12 @@ func (sc *scan) explainGroup(ctx context.Context, g *group, e *Explanation) Expl
 func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) ExplainedLoad {
 	c := j.class
 	l := ExplainedLoad{
-		Path: text(c.name), LoadedAs: []string{}, State: j.verdict.State, Reason: j.verdict.Reason,
+		Path: text(j.path()), LoadedAs: []string{}, State: j.verdict.State, Reason: j.verdict.Reason,
 		Rule: j.verdict.Rule, Certainty: j.verdict.Certainty, Evidence: EvidenceUnknown,
 		Mapped: sc.mappedFacts(ctx, j),
 	}
 	for _, name := range []string{c.key.name.text, c.shown} {
-		if name != "" && name != c.name {
+		if name != "" && name != j.path() {
 			l.LoadedAs = append(l.LoadedAs, text(name))
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/patchsensor/patchsensor/internal/owner"
 	"github.com/patchsensor/patchsensor/internal/proc"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
@@ -60,7 +62,6 @@ func (sc *scan) report(ctx context.Context) *Report {
 	if n := r.Summary.Unknown; n > 0 {
 		sc.warnings.add(SubjectFindings, fmt.Errorf("%d workloads could not be judged: see those of state unknown", n), "")
 	}
-	r.Warnings = sc.warnings.all()
 	r.Summary.Workloads = len(seen)
 	for _, p := range sc.processes {
 		if !p.gone {
@@ -68,6 +69,10 @@ func (sc *scan) report(ctx context.Context) *Report {
 		}
 	}
 	r.Summary.Processes = len(r.Seen)
+	if len(r.Seen) == 0 {
+		sc.warnings.add(SubjectProcesses, errors.New("there was none to look at"), "is "+sc.fs.Dir()+" a procfs?")
+	}
+	r.Warnings = sc.warnings.all()
 	r.Complete = len(r.Warnings) == 0
 	return r
 }
@@ -111,8 +116,9 @@ func (sc *scan) unmapped(p *process, m snapshot.Mapping) bool {
 		return errors.Is(err, proc.ErrGone)
 	}
 	defer dir.Close()
+	// A process that has ended but is not reaped has no mappings either.
 	_, err = dir.NameOf(m)
-	return errors.Is(err, fs.ErrNotExist)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
 }
 
 // rank orders states by how much they matter to a workload: a restart that would
@@ -166,12 +172,12 @@ func (sc *scan) id(g *group, first *process) string {
 func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 	p := m.p
 	out := Process{
-		PID: p.PID, ContainerPID: p.InnerPID, StartTime: p.born.UTC(),
+		PID: p.PID, ContainerPID: p.InnerPID, StartTime: p.born.Round(time.Millisecond).UTC(),
 		Comm: text(p.Comm), Exe: text(exeOf(p)), UID: p.UID, Files: []File{},
 	}
 	for _, j := range m.suspects {
 		c := j.class
-		f := File{Path: text(c.name), State: j.verdict.State, Reason: j.verdict.Reason}
+		f := File{Path: text(j.path()), State: j.verdict.State, Reason: j.verdict.Reason}
 		f.LoadedBuildID, f.InstalledBuildID = sc.buildIDs(ctx, j)
 		if f.State != Stale {
 			f.Detail = j.verdict.Rule
@@ -345,8 +351,11 @@ func (sc *scan) warnUnreadable(n int) {
 	if n == 0 {
 		return
 	}
-	sc.warnings.add(SubjectProcesses, fmt.Errorf("%d could not be read", n),
-		"run sensor as root, or with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE; `sensor doctor` tells what is missing")
+	help := "run sensor as root, or with CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE; `sensor doctor` tells what is missing"
+	if os.Geteuid() == 0 {
+		help = "they refuse even root; `sensor doctor` tells whether a privilege is missing"
+	}
+	sc.warnings.add(SubjectProcesses, fmt.Errorf("%d could not be read", n), help)
 }
 
 // warnDatabases passes on the defects that the package databases met.

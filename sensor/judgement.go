@@ -115,6 +115,20 @@ func (sc *scan) stacked(c *class) bool {
 	return err == nil && fstype == unix.OVERLAYFS_SUPER_MAGIC
 }
 
+// path is the name that a person knows the file by: the kernel's, except where that
+// is where the file went, or how one version of it is called.
+func (j judgement) path() string {
+	switch j.verdict.Reason {
+	case MovedAside, SymlinkSwitched:
+		return j.class.loadedAs
+	case MissingFile:
+		if j.facts.Shown == Same {
+			return j.class.loadedAs
+		}
+	}
+	return j.class.shown
+}
+
 // since is when the code that is newer than the load came to be installed.
 func (j judgement) since() time.Time {
 	c := j.class

@@ -34,7 +34,8 @@ type scan struct {
 	databases map[file.ID]*packages
 	warnings  warnings
 
-	memory proc.Memory
+	reader *memoryReader
+	plan   *memoryPlan
 }
 
 // process is one process of the snapshot with what was made of it.
@@ -63,10 +64,12 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		names:        make(map[string]string),
 		classes:      make(map[classKey]*class),
 		databases:    make(map[file.ID]*packages),
+		plan:         newMemoryPlan(),
 	}
 }
 
 func (sc *scan) close() {
+	sc.reader.close()
 	for _, v := range sc.views {
 		v.close()
 	}

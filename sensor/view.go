@@ -137,6 +137,18 @@ func (sc *scan) namespaceRoot(v *view) *view {
 	return nil
 }
 
+// mountedIn is the view of the root of a namespace in which a mount is, nil if none
+// is known. A process that makes itself a new mount namespace, or leaves the root
+// that it was started from, keeps what it has mapped from the old one.
+func (sc *scan) mountedIn(mount uint64) *view {
+	for _, o := range sc.views {
+		if o.link == "/" && o.root != nil && o.mounts[mount] {
+			return o
+		}
+	}
+	return nil
+}
+
 // detached reports whether a file was reached through a mount that is not in the
 // namespace of its process any more: after pivot_root(2) or a lazy umount(2) the
 // kernel names it from a root of its own, which may well name another file here.

@@ -27,6 +27,8 @@ const (
 	maxDynamic = 1024
 	maxLinked  = 1 << 14
 	maxNames   = 1 << 20 // bytes of all names: overlapping ones count apart
+	// maxNamespaces is more than glibc has (DL_NNS is 16).
+	maxNamespaces = 64
 )
 
 // reader reads words of the process's width.
@@ -68,36 +70,66 @@ func LinkMap(mem *Memory, aux snapshot.Aux, f func(Linked)) error {
 	if err != nil {
 		return err
 	}
-	// struct r_debug { int r_version; struct link_map *r_map; … }
-	node, err := r.word(debug + r.width)
-	if err != nil {
-		return err
-	}
-	// struct link_map { l_addr; l_name; l_ld; l_next; l_prev; … }
-	names := 0
-	for n := 0; node != 0; n++ {
-		if n == maxLinked {
-			return fmt.Errorf("link map has more than %d objects", maxLinked)
+	w := walker{reader: r, f: f}
+	for n := 0; debug != 0; n++ {
+		if n == maxNamespaces {
+			return fmt.Errorf("more than %d link maps", maxNamespaces)
 		}
-		bias, err := r.word(node)
+		// struct r_debug { r_version; r_map; r_brk; r_state; r_ldbase; } and, from
+		// version 2 on, r_next: the list of another namespace (dlmopen(3)).
+		version, err := r.word(debug)
 		if err != nil {
 			return err
 		}
-		at, err := r.word(node + r.width)
+		node, err := r.word(debug + r.width)
+		if err != nil {
+			return err
+		}
+		if err := w.list(node); err != nil {
+			return err
+		}
+		if int32(version) < 2 {
+			return nil
+		}
+		if debug, err = r.word(debug + 5*r.width); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walker follows the lists of one process.
+type walker struct {
+	reader
+	f              func(Linked)
+	objects, names int
+}
+
+// list follows one list of struct link_map { l_addr; l_name; l_ld; l_next; … }.
+func (w *walker) list(node uint64) error {
+	for ; node != 0; w.objects++ {
+		if w.objects == maxLinked {
+			return fmt.Errorf("link map has more than %d objects", maxLinked)
+		}
+		bias, err := w.word(node)
+		if err != nil {
+			return err
+		}
+		at, err := w.word(node + w.width)
 		if err != nil {
 			return err
 		}
 		var name []byte
 		if at != 0 {
-			if name, err = mem.String(at); err != nil {
+			if name, err = w.mem.String(at); err != nil {
 				return err
 			}
 		}
-		if names += len(name); names > maxNames {
+		if w.names += len(name); w.names > maxNames {
 			return fmt.Errorf("link map has more than %d bytes of names", maxNames)
 		}
-		f(Linked{bias, name})
-		if node, err = r.word(node + 3*r.width); err != nil {
+		w.f(Linked{bias, name})
+		if node, err = w.word(node + 3*w.width); err != nil {
 			return err
 		}
 	}

@@ -9,11 +9,10 @@ import (
 
 const (
 	pageSize = 4096
-	// chunk is how much of a process's memory is fetched at once. The dynamic
-	// loader's structures lie close together, so that a few chunks hold them.
-	chunk = 4 * pageSize
+	// chunk is how much of a process's memory is fetched at once.
+	chunk = pageSize
 	// maxChunks bounds what is fetched from one process.
-	maxChunks = 256
+	maxChunks = 1024
 )
 
 // Memory reads the memory of one process by process_vm_readv(2), which needs
@@ -38,6 +37,48 @@ func (m *Memory) Reset(pid int) {
 		m.index = make(map[uint64]int)
 	}
 	clear(m.index)
+}
+
+// Fetched lists the addresses of what was fetched since Reset, in order.
+func (m *Memory) Fetched() []uint64 {
+	list := make([]uint64, m.used)
+	for base, i := range m.index {
+		list[i] = base
+	}
+	return list
+}
+
+// maxPrefetch bounds what is fetched in one call; IOV_MAX is 1024.
+const maxPrefetch = 256
+
+// Prefetch fetches the chunks at the page addresses given, by one system call. It
+// is a guess at what will be wanted: what is not there, and all after it, is left.
+func (m *Memory) Prefetch(bases []uint64) {
+	bases = bases[:min(len(bases), maxPrefetch)]
+	if m.read != nil || m.used != 0 || len(bases) == 0 {
+		return
+	}
+	local := make([]unix.Iovec, len(bases))
+	remote := make([]unix.RemoteIovec, len(bases))
+	for i, base := range bases {
+		if i == len(m.chunks) {
+			m.chunks = append(m.chunks, make([]byte, chunk))
+		}
+		m.chunks[i] = m.chunks[i][:chunk]
+		local[i].Base = &m.chunks[i][0]
+		local[i].SetLen(chunk)
+		remote[i] = unix.RemoteIovec{Base: uintptr(base), Len: chunk}
+	}
+	got, err := unix.ProcessVMReadv(m.pid, local, remote, 0)
+	if err != nil {
+		return
+	}
+	for i := range got / chunk {
+		if _, twice := m.index[bases[i]]; !twice {
+			m.index[bases[i]] = i
+		}
+		m.used++
+	}
 }
 
 // fetch returns the chunk at base, cut short where the mapping ends.

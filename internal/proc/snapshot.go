@@ -25,6 +25,16 @@ const (
 // executable file mappings. A process that cannot be read is listed with Err;
 // one that ends meanwhile is left out.
 func (f FS) Snapshot(ctx context.Context, by Method) ([]snapshot.Process, error) {
+	return f.snapshot(ctx, by, nil)
+}
+
+// Others lists, by the text of their maps, the processes that have user memory and
+// are not among those already seen. One that was started since may be among them.
+func (f FS) Others(ctx context.Context, seen map[int]bool) ([]snapshot.Process, error) {
+	return f.snapshot(ctx, ByText, seen)
+}
+
+func (f FS) snapshot(ctx context.Context, by Method, seen map[int]bool) ([]snapshot.Process, error) {
 	pids, err := f.PIDs()
 	if err != nil {
 		return nil, err
@@ -35,6 +45,9 @@ func (f FS) Snapshot(ctx context.Context, by Method) ([]snapshot.Process, error)
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if seen[pid] {
+			continue
 		}
 		p, ok, err := s.process(f, pid)
 		if errors.Is(err, ErrNoQuery) {

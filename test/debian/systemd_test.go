@@ -94,6 +94,24 @@ func (g guest) run(t *testing.T, argv ...string) {
 	}
 }
 
+// settle waits until no unit of the guest is on its way to another state, seen
+// twice in a row: a unit that ended may not yet have begun its restart.
+func (g guest) settle(t *testing.T) {
+	t.Helper()
+	quiet := 0
+	for deadline := time.Now().Add(bootTimeout); quiet < 2; time.Sleep(300 * time.Millisecond) {
+		out, err := g.enter("systemctl", "list-units", "--plain", "--no-legend", "--state=activating,deactivating,reloading").CombinedOutput()
+		switch moving := strings.TrimSpace(string(out)); {
+		case err == nil && moving == "":
+			quiet++
+		case time.Now().After(deadline):
+			t.Fatalf("units still change: %s (%v)", moving, err)
+		default:
+			quiet = 0
+		}
+	}
+}
+
 // pids are the guest's processes: this machine's number of each, and its own.
 func (g guest) pids(t *testing.T) map[int]int {
 	t.Helper()
@@ -189,6 +207,8 @@ func TestSystemd(t *testing.T) {
 		for _, f := range now.Report.Findings {
 			g.run(t, f.Remedy.Command...)
 		}
+		// A restarted bus makes its clients start anew, some on their own.
+		g.settle(t)
 		after := inside.StaleBy(t, g.wrapper())
 		if after.Exit != lab.ExitClean || len(after.Report.Findings) > 0 {
 			t.Errorf("after all remedies: exit code %d, %s", after.Exit, after.Stdout)

@@ -184,8 +184,9 @@ func TestUpgrade(t *testing.T) {
 	lab.Check(t, &now.Report, r.pids())
 }
 
-// newFindings are those of a later report about processes that an earlier one
-// already saw and had nothing to say about, the given ones aside.
+// newFindings are those of a later report about processes of this machine that
+// an earlier one already saw and had nothing to say about, the given ones and
+// those of other labs aside.
 func newFindings(earlier, later *sensor.Report, except []int) []sensor.Finding {
 	known := make(map[string]bool)
 	for _, f := range earlier.Findings {
@@ -193,7 +194,19 @@ func newFindings(earlier, later *sensor.Report, except []int) []sensor.Finding {
 	}
 	return slices.DeleteFunc(slices.Clone(later.Findings), func(f sensor.Finding) bool {
 		return known[f.ID] || slices.ContainsFunc(f.Processes, func(p sensor.Process) bool {
-			return slices.Contains(except, p.PID) || p.StartTime.After(earlier.ScannedAt)
+			return slices.Contains(except, p.PID) || p.StartTime.After(earlier.ScannedAt) || !ofThisMachine(p.PID)
 		})
 	})
+}
+
+// ofThisMachine reports whether a process lives in this machine's own root and
+// does not come from a lab's scratch directory, such as those of tests that run
+// beside this one.
+func ofThisMachine(pid int) bool {
+	link := func(of, name string) string {
+		target, _ := os.Readlink(filepath.Join("/proc", of, name))
+		return target
+	}
+	of := strconv.Itoa(pid)
+	return link(of, "root") == "/" && link(of, "ns/mnt") == link("self", "ns/mnt") && !strings.Contains(link(of, "exe"), "/sensor-lab.")
 }

@@ -25,7 +25,7 @@ run: build
 test: build
 	test/install-deps
 	$(GO) vet ./...
-	SENSOR_BIN=$(CURDIR)/bin/sensor $(GO) test -timeout 30m ./...
+	SENSOR_BIN=$(CURDIR)/bin/sensor GO='$(GO)' test/run bin/test.log ./...
 
 generate:
 	$(GO) generate ./...
@@ -34,6 +34,7 @@ check-generated: generate
 	git diff --exit-code -- internal/probe docs
 
 bench: build
+	test/install-deps --bench
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./sensor/...
 	SENSOR_BIN=$(CURDIR)/bin/sensor $(GO) run ./test/bench
 

@@ -30,6 +30,7 @@ func TestNewFileOverwrittenWithAnOldTime(t *testing.T) {
 	b := newBox(t)
 	lib, v2 := b.path("lib/libfoo.so.1"), library(t, "libfoo.so.1", "2")
 	d := b.work("ready", ".", "await", b.path("go"), "open", lib)
+	settle()
 	b.install(library(t, "libfoo.so.1", "1"), "lib/libfoo.so.1")
 	b.signal(d, b.path("go"))
 	b.change(func() {
@@ -71,6 +72,7 @@ func TestPluginWrittenSlowly(t *testing.T) {
 	plugin := b.path("lib/plugin.so")
 	must(t, os.Mkdir(filepath.Dir(plugin), 0o755))
 	d := b.work("ready", ".", "await", b.path("go"), "open", plugin)
+	settle()
 	f, err := os.Create(plugin)
 	must(t, err)
 	defer f.Close()

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,7 +68,9 @@ func TestDaemonThatChrootsIntoItsOwnTree(t *testing.T) {
 	d := b.start(lab.Command{Path: exe, Args: []string{"open", lib, "chroot", b.path("x")}})
 	b.silence()
 	b.change(func() { b.install(v2, "x/lib/x.so") })
-	b.expect(b.stale(d, sensor.Replaced, lib, v1, v2))
+	// Both names are those that lead there from its new root.
+	d.Exe = "/bin/srv"
+	b.expect(b.stale(d, sensor.Replaced, "/lib/x.so", v1, v2))
 }
 
 // All of the process's root is gone. The host's libraries of the same names are
@@ -78,11 +81,23 @@ func TestChrootRemoved(t *testing.T) {
 	food := daemon(t, "1")
 	tree := lab.NewTree(t, b.path("root"), food)
 	b.install(food, "root/usr/sbin/food")
+	var gone []string
 	for _, name := range libraries(t, food) {
 		must(t, os.Remove(tree.Path(name)))
 		rebuilt(t, name, tree.Path(name))
+		canonical, err := filepath.EvalSymlinks(tree.Path(name))
+		must(t, err)
+		gone = append(gone, canonical)
 	}
 	d := b.start(lab.Command{Path: "/usr/sbin/food", Root: tree.Dir})
+	missing := func(name string) lab.Finding {
+		return want(d, sensor.Missing, sensor.MissingFile, strings.TrimPrefix(name, tree.Dir), lab.BuildID(t, name), "")
+	}
+	slices.Sort(gone)
+	f := missing(gone[0])
+	for _, name := range append(gone[1:], tree.Path(d.Exe)) {
+		f = with(f, missing(name))
+	}
 	b.change(func() { must(t, os.RemoveAll(tree.Dir)) })
-	b.expect(want(d, sensor.Missing, sensor.MissingFile, "/usr/sbin/food", lab.BuildID(t, food), ""))
+	b.expect(f)
 }

@@ -49,7 +49,7 @@ const deletedMark = " (deleted)"
 
 // look examines the file through one process that has it mapped. Failing is not
 // final: another process may do.
-func (l *loaded) look(p *proc.Process, m snapshot.Mapping) {
+func (l *loaded) look(p *proc.Process, m snapshot.Mapping, v *view) {
 	if l.known || l.tries >= maxTries {
 		return
 	}
@@ -62,13 +62,17 @@ func (l *loaded) look(p *proc.Process, m snapshot.Mapping) {
 			l.shown, l.named = m.Path, true
 		}
 	}
-	if l.fstype == unix.FUSE_SUPER_MAGIC {
+	if l.fstype == unix.FUSE_SUPER_MAGIC || v.fuse[l.id.Dev] {
 		l.err = errFUSE
 		return
 	}
 	info, err := p.StatOf(m)
 	if err != nil {
 		l.err = err
+		return
+	}
+	if v.fuse[info.ID.Dev] {
+		l.err = errFUSE
 		return
 	}
 	l.info, l.known, l.err = info, true, nil

@@ -190,7 +190,7 @@ func (sc *scan) examine(p *process) {
 		}
 		if !l.known && l.tries < maxTries {
 			if d := open(); d != nil {
-				l.look(d, m)
+				l.look(d, m, v)
 			} else if l.err == nil {
 				l.err = dirErr
 			}

@@ -24,6 +24,8 @@ type view struct {
 	// mounts are the IDs of the mounts of its namespace, as far as its root
 	// shows them; nil if not known.
 	mounts map[uint64]bool
+	// fuse are the devices of its FUSE mounts.
+	fuse map[file.Dev]bool
 
 	db       *packages
 	dbOpened bool
@@ -72,6 +74,10 @@ func (v *view) open(p *proc.Process) {
 		v.mounts[m.ID] = true
 		if unresponsive(m) {
 			avoid = append(avoid, m.Point)
+			if v.fuse == nil {
+				v.fuse = make(map[file.Dev]bool)
+			}
+			v.fuse[m.Dev] = true
 		}
 	}
 	v.root.Avoid(avoid)

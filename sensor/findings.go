@@ -216,7 +216,7 @@ func (sc *scan) buildIDs(ctx context.Context, j judgement) (loaded, installed st
 	if e, err := sc.elf(ctx, c.file); err == nil {
 		loaded = e.BuildID
 	}
-	if j.verdict.Reason == Overwritten {
+	if j.verdict.Reason == Overwritten || j.verdict.Reason == Unverified {
 		return "", loaded
 	}
 	return loaded, sc.otherBuildID(ctx, c)

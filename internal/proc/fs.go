@@ -271,25 +271,3 @@ func mapFile(start, end uint64) string {
 	b = strconv.AppendUint(b, end, 16)
 	return string(b)
 }
-
-// MappedName is the kernel's name of a mapped file: relative to the root of the
-// reader, or of the mount namespace where the reader's root does not reach, with
-// " (deleted)" appended when that name is gone.
-func (p *Process) MappedName(start, end uint64) (string, error) {
-	return p.Readlink(mapFile(start, end))
-}
-
-// StatMapped describes a mapped file, deleted or not, as stat(2) shows it. It
-// needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN.
-func (p *Process) StatMapped(start, end uint64) (file.Info, error) {
-	info, err := file.StatAt(p.fd, mapFile(start, end))
-	if err != nil {
-		return info, p.error("stat", mapFile(start, end), errors.Unwrap(err))
-	}
-	return info, nil
-}
-
-// OpenMapped opens a mapped file for reading, deleted or not.
-func (p *Process) OpenMapped(start, end uint64) (*os.File, error) {
-	return p.open(mapFile(start, end))
-}

@@ -1,6 +1,8 @@
 package proc
 
 import (
+	"github.com/patchsensor/patchsensor/internal/snapshot"
+
 	"context"
 	"errors"
 	"os"
@@ -189,13 +191,13 @@ func TestGone(t *testing.T) {
 		}
 	}
 	for name, call := range map[string]func() error{
-		"Readlink":   func() error { _, err := p.Readlink("exe"); return err },
-		"MntNS":      func() error { _, err := p.MntNS(); return err },
-		"Root":       func() error { _, err := p.Root(); return err },
-		"Cgroup":     func() error { _, err := p.Cgroup(make([]byte, 10)); return err },
-		"MappedName": func() error { _, err := p.MappedName(1, 2); return err },
-		"StatMapped": func() error { _, err := p.StatMapped(1, 2); return err },
-		"OpenMapped": func() error { _, err := p.OpenMapped(1, 2); return err },
+		"Readlink": func() error { _, err := p.Readlink("exe"); return err },
+		"MntNS":    func() error { _, err := p.MntNS(); return err },
+		"Root":     func() error { _, err := p.Root(); return err },
+		"Cgroup":   func() error { _, err := p.Cgroup(make([]byte, 10)); return err },
+		"NameOf":   func() error { _, err := p.NameOf(snapshot.Mapping{Start: 1, End: 2}); return err },
+		"StatOf":   func() error { _, err := p.StatOf(snapshot.Mapping{Start: 1, End: 2}); return err },
+		"OpenOf":   func() error { _, err := p.OpenOf(snapshot.Mapping{Start: 1, End: 2}); return err },
 	} {
 		if call() == nil {
 			t.Errorf("%s answers for a dead process", name)

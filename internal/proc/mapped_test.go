@@ -1,6 +1,8 @@
 package proc
 
 import (
+	"github.com/patchsensor/patchsensor/internal/snapshot"
+
 	"encoding/hex"
 	"errors"
 	"io"
@@ -63,10 +65,10 @@ func TestMappedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := open(t, os.Getpid())
-	if got, err := p.MappedName(start, end); got != name+" (deleted)" || err != nil {
+	if got, err := p.NameOf(snapshot.Mapping{Start: start, End: end}); got != name+" (deleted)" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	info, err := p.StatMapped(start, end)
+	info, err := p.StatOf(snapshot.Mapping{Start: start, End: end})
 	if os.Geteuid() != 0 {
 		if err != nil && !errors.Is(err, os.ErrPermission) {
 			t.Error(err)
@@ -76,7 +78,7 @@ func TestMappedFile(t *testing.T) {
 	if err != nil || info.ID != want.ID || info.Nlink != 0 {
 		t.Errorf("%+v, %v; want %+v", info, err, want)
 	}
-	m, err := p.OpenMapped(start, end)
+	m, err := p.OpenOf(snapshot.Mapping{Start: start, End: end})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +86,7 @@ func TestMappedFile(t *testing.T) {
 	if b, err := io.ReadAll(m); string(b) != "old" || err != nil {
 		t.Errorf("%q, %v", b, err)
 	}
-	if _, err := p.StatMapped(start, end+1); err == nil {
+	if _, err := p.StatOf(snapshot.Mapping{Start: start, End: end + 1}); err == nil {
 		t.Error("another area answers")
 	}
 }

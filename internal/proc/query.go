@@ -80,7 +80,7 @@ func (p *Process) QueryMaps(f func(Area)) error {
 }
 
 // BuildID returns the GNU build ID that the kernel finds in the file mapped at
-// addr, empty if there is none. Unlike OpenMapped it needs no capability beyond
+// addr, empty if there is none. Unlike OpenOf it needs no capability beyond
 // the right to read the process's mappings.
 func (p *Process) BuildID(addr uint64) ([]byte, error) {
 	m, err := p.open("maps")

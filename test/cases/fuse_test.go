@@ -20,11 +20,11 @@ func TestFileSystemThatDoesNotAnswer(t *testing.T) {
 	b := newBox(t)
 	v1, v2 := library(t, "libfoo.so.1", "1"), library(t, "libfoo.so.1", "2")
 	lib := b.install(v1, "lib/libfoo.so.1")
-	served := b.path("served")
+	served, silent := b.path("served"), b.path("silent")
 	must(t, os.Mkdir(served, 0o755))
 	exe := b.install(daemon(t, "1"), "bin/food")
 	start := func(libs ...string) *lab.Daemon {
-		args := []string{b.install(library(t, "libserved.so", "1"), "libserved.so"), served, b.path("silent"), exe}
+		args := []string{b.install(library(t, "libserved.so", "1"), "libserved.so"), served, silent, exe}
 		for _, name := range libs {
 			args = append(args, "open", name)
 		}
@@ -35,11 +35,12 @@ func TestFileSystemThatDoesNotAnswer(t *testing.T) {
 	both, only := start(lib, served+"/lib"), start(served+"/lib")
 	other := b.start(lab.Command{Path: exe, Args: []string{"open", lib}})
 	b.change(func() { b.install(v2, "lib/libfoo.so.1") })
-	must(t, os.WriteFile(b.path("silent"), nil, 0o644))
 
-	unread := want(only, sensor.Unknown, sensor.Unreadable, served+"/lib", "", "")
+	unread := want(only, sensor.Unknown, sensor.Unresolved, served+"/lib", "", "")
 	lab.EachSource(t, func(t *testing.T, source string) {
-		r := sensorAt.StaleBy(t, []string{"timeout", "-s", "KILL", "30"}, "--source", source)
+		must(t, os.WriteFile(silent, nil, 0o644))
+		defer os.Remove(silent)
+		r := sensorAt.StaleBy(t, []string{"timeout", "-s", "KILL", "15"}, "--source", source)
 		lab.Check(t, &r.Report, b.pids, with(b.stale(both, sensor.Replaced, lib, v1, v2), unread), unread,
 			b.stale(other, sensor.Replaced, lib, v1, v2))
 	})

@@ -43,8 +43,8 @@ func libraries(t *testing.T, program string) []string {
 }
 
 // Like bubblewrap's monitor: the process has left the root from which it was
-// loaded, and that root is no more to be seen. At the same paths lies something
-// else, which it never had.
+// loaded, and its mount namespace shows that no more. At the same paths of its
+// new root lies something else, which it never had.
 func TestRootLeftBehind(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
@@ -56,6 +56,53 @@ func TestRootLeftBehind(t *testing.T) {
 	rebuilt(t, library(t, "libfoo.so.1", "2"), b.path("root"+lib))
 	d := b.start(lab.Command{Path: exe, Args: []string{"open", lib, "pivot", b.path("root")}})
 	b.neverStale(d)
+}
+
+// The same, and the root from which it was loaded is an overlay that nobody else
+// has mounted: that there is nothing to compare with is all that can be said.
+func TestRootThatIsNoMore(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	program := worker(t, "1")
+	lower := lab.NewTree(t, b.path("lower"), program)
+	b.install(program, "lower/bin/worker")
+	b.install(library(t, "libfoo.so.1", "1"), "lower/lib/libfoo.so.1")
+	inner := lab.NewTree(t, lower.Path("inner"), program)
+	var files []string
+	for _, name := range append(libraries(t, program), "/bin/worker", "/lib/libfoo.so.1") {
+		canonical, err := filepath.EvalSymlinks(lower.Path(name))
+		must(t, err)
+		files = append(files, canonical)
+		must(t, os.RemoveAll(inner.Path(name)))
+		rebuilt(t, lower.Path(name), inner.Path(name))
+	}
+	argv := []string{"mount", lower.Dir}
+	for _, name := range []string{"upper", "work", "merged"} {
+		must(t, os.Mkdir(b.path(name), 0o755))
+		argv = append(argv, b.path(name))
+	}
+	d := b.start(lab.Command{
+		Path: workshop.C(t, "testdata/overlay.c"),
+		Args: append(argv, "/bin/worker", "open", "/lib/libfoo.so.1", "pivot", "/inner"),
+	})
+	d.Exe, d.Comm = "/usr/bin/worker", "worker"
+	b.expect(everyFile(t, d, sensor.Unknown, sensor.Unresolved, lower.Dir, files))
+}
+
+// everyFile is the finding for a process of whose files, all below root, the
+// same is said.
+func everyFile(t *testing.T, d *lab.Daemon, state sensor.State, reason sensor.Reason, root string, files []string) lab.Finding {
+	t.Helper()
+	var f lab.Finding
+	for i, name := range slices.Sorted(slices.Values(files)) {
+		one := want(d, state, reason, strings.TrimPrefix(name, root), lab.BuildID(t, name), "")
+		if i == 0 {
+			f = one
+		} else {
+			f = with(f, one)
+		}
+	}
+	return f
 }
 
 // A daemon that takes its own directory for its root once it is loaded.
@@ -90,14 +137,7 @@ func TestChrootRemoved(t *testing.T) {
 		gone = append(gone, canonical)
 	}
 	d := b.start(lab.Command{Path: "/usr/sbin/food", Root: tree.Dir})
-	missing := func(name string) lab.Finding {
-		return want(d, sensor.Missing, sensor.MissingFile, strings.TrimPrefix(name, tree.Dir), lab.BuildID(t, name), "")
-	}
-	slices.Sort(gone)
-	f := missing(gone[0])
-	for _, name := range append(gone[1:], tree.Path(d.Exe)) {
-		f = with(f, missing(name))
-	}
+	f := everyFile(t, d, sensor.Missing, sensor.MissingFile, tree.Dir, append(gone, tree.Path(d.Exe)))
 	b.change(func() { must(t, os.RemoveAll(tree.Dir)) })
 	b.expect(f)
 }

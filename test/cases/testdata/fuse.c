@@ -1,10 +1,10 @@
 /*
  * fuse LIB DIR STALL PROGRAM ARG... mounts at DIR, in a mount namespace of its
  * own, a file system that holds a copy of LIB under the name "lib", and runs
- * PROGRAM there. A child serves the file system (linux/fuse.h) and answers no
- * more from when the file STALL exists. It ends, and with it all waiting, when
- * the lifeline, descriptor 3, is closed at the other end, and at the latest
- * STALL_MS after it fell silent.
+ * PROGRAM there. A child serves the file system (linux/fuse.h) and gives no
+ * answer while the file STALL exists. It ends, and with it all waiting, when the
+ * lifeline, descriptor 3, is closed at the other end, or when it has been silent
+ * for MAX_SILENCE_MS.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LIFELINE = 3, TICK_MS = 10, STALL_MS = 60000, FILE_NODE = 2, MAX_FILE = 1 << 20 };
+enum { LIFELINE = 3, TICK_MS = 10, MAX_SILENCE_MS = 30000, FILE_NODE = 2, MAX_FILE = 1 << 20 };
 
 static int device;
 static char content[MAX_FILE];
@@ -105,17 +105,26 @@ static void serve(const char *stall)
 	} request;
 	struct pollfd p[] = { { .fd = LIFELINE, .events = POLLIN }, { .fd = device, .events = POLLIN } };
 
-	while (access(stall, F_OK)) {
-		if (poll(p, 2, TICK_MS) > 0 && p[0].revents)
-			return;
-		if (!p[1].revents || !access(stall, F_OK))
+	int silent = 0;
+
+	/* Requests that are not read can be given up by who waits for them. */
+	while (silent < MAX_SILENCE_MS) {
+		if (!access(stall, F_OK)) {
+			silent += TICK_MS;
+			if (poll(p, 1, TICK_MS) > 0)
+				return;
 			continue;
-		if (read(device, &request, sizeof(request)) > 0)
+		}
+		silent = 0;
+		if (poll(p, 2, TICK_MS) <= 0)
+			continue;
+		if (p[0].revents)
+			return;
+		if (access(stall, F_OK) && read(device, &request, sizeof(request)) > 0)
 			answer(&request.head);
 		else if (errno == ENODEV)
 			return;
 	}
-	poll(p, 1, STALL_MS);
 }
 
 int main(int argc, char **argv)
@@ -129,13 +138,13 @@ int main(int argc, char **argv)
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || (size = read(fd, content, sizeof(content))) <= 0)
 		err(1, "%s", argv[1]);
-	device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	device = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (device < 0)
 		err(1, "/dev/fuse");
 	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		err(1, "unshare");
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", device);
-	if (mount("lab", argv[2], "fuse", MS_NODEV | MS_NOSUID, options))
+	if (mount("lab", argv[2], "fuse.lab", MS_NODEV | MS_NOSUID, options))
 		err(1, "mount %s", argv[2]);
 	child = fork();
 	if (child < 0)

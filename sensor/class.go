@@ -42,8 +42,11 @@ type class struct {
 	// renamed says that nothing stands at the loaded name although the file
 	// still has another one.
 	renamed bool
-	how     string // by what the contents were compared
-	err     error  // why something could not be followed or compared
+	// guessed says that the loaded name is only likely, and bySoname that it is
+	// the soname for want of a better one: either needs a trace of a rename.
+	guessed, bySoname bool
+	how               string // by what the contents were compared
+	err               error  // why something could not be followed or compared
 
 	owners     *packages
 	otherOwner *owner.Owned
@@ -170,6 +173,12 @@ func (sc *scan) lookAtName(ctx context.Context, c *class, bias uint64) {
 		sc.lookAtSoname(ctx, c)
 		return
 	}
+	if c.exe && n.text != c.shown {
+		n = sc.program(c, n)
+		if n.text == "" {
+			return
+		}
+	}
 	info, presence, err := sc.follow(c, &n)
 	switch {
 	case n.text == c.shown:
@@ -181,17 +190,35 @@ func (sc *scan) lookAtName(ctx context.Context, c *class, bias uint64) {
 	case presence == Unreached, !sc.belongs(ctx, c, bias), n.guessed && presence == Gone:
 		return
 	case presence == Gone:
+		if c.exe && sc.ranAsScript(c.first.process, c.key.name.text) {
+			return
+		}
 		f.ByName, c.err = Gone, err
 		c.renamed = f.Shown == Same && !temporary(n.text) && c.base == c.view
 		c.loadedAs = n.text
 		return
 	}
-	// An executable's name may be that of a script or of a program for another
-	// machine, run by an interpreter: then it does not name this file.
+	// A program for another machine is run by an emulator: then the name is not
+	// this file's.
 	if (c.exe || n.guessed) && !sc.sameKind(ctx, c, info, n.text) && f.Shown == Same {
 		return
 	}
+	c.guessed = n.guessed
 	sc.elsewhere(c, n.text, info)
+}
+
+// program turns the name given to execve into that of the program which runs: for
+// a script that is its interpreter. A script that stands where the program itself
+// was is what replaced it.
+func (sc *scan) program(c *class, n loadName) loadName {
+	interp, script := interpreter(c.base.root, n.text)
+	if !script {
+		return n
+	}
+	if canonical, err := c.base.root.Canonical(n.text); err == nil && canonical == c.shown {
+		return n
+	}
+	return loadName{interp, true}
 }
 
 // follow looks a loaded name up. A process that moved itself into a chroot loaded
@@ -228,7 +255,7 @@ func (sc *scan) elsewhere(c *class, name string, info file.Info) {
 // since was loaded by its soname, if its directory has one that is a library too.
 func (sc *scan) lookAtSoname(ctx context.Context, c *class) {
 	f := &c.facts
-	if c.exe || f.Shown != Same || !f.MappedKnown || !f.Mapped.Ctime.After(c.earliest) {
+	if c.exe || f.Shown != Same || !f.MappedKnown {
 		return
 	}
 	e, err := sc.elf(ctx, c.file)
@@ -241,6 +268,7 @@ func (sc *scan) lookAtSoname(ctx context.Context, c *class) {
 	case name == c.shown || presence == Same:
 		f.ByName = Same
 	case presence == Other && sc.sameKind(ctx, c, info, name):
+		c.bySoname = true
 		sc.elsewhere(c, name, info)
 	}
 }
@@ -280,7 +308,7 @@ func (sc *scan) compare(ctx context.Context, c *class) {
 		return
 	}
 	if mine, err := sc.elf(ctx, c.file); err == nil && mine.Class != 0 {
-		f.Unusable = !sc.sameKind(ctx, c, c.other, c.otherPath)
+		f.Unusable = !sc.sameKind(ctx, c, c.other, c.otherPath) && !(c.exe && runnable(c))
 	}
 	theirs := file.Ref{Key: keyOf(c), Open: opener(c)}
 	if !c.file.known {

@@ -6,18 +6,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"sort"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/patchsensor/patchsensor/internal/owner"
 	"github.com/patchsensor/patchsensor/internal/proc"
-	"github.com/patchsensor/patchsensor/internal/snapshot"
 	"github.com/patchsensor/patchsensor/internal/workload"
 )
 
@@ -34,12 +30,12 @@ func (sc *scan) report(ctx context.Context) *Report {
 	for _, p := range sc.processes {
 		w := actors.workload(p)
 		seen[w.Key] = true
-		suspects := sc.suspects(ctx, p)
-		if len(suspects) == 0 && p.Err == nil {
+		m := member{p, sc.suspects(ctx, p)}
+		if len(m.suspects) == 0 && p.Err == nil {
 			continue
 		}
-		if !sc.present(p) {
-			p.gone = true
+		if !sc.present(&m) {
+			p.gone = len(m.suspects) > 0
 			continue
 		}
 		if p.Err != nil {
@@ -50,7 +46,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 			g = &group{w: w}
 			groups[w.Key] = g
 		}
-		g.members = append(g.members, member{p, suspects})
+		g.members = append(g.members, m)
 	}
 	for _, g := range groups {
 		r.Findings = append(r.Findings, sc.finding(ctx, g))
@@ -92,33 +88,15 @@ type member struct {
 // suspects are the loads of a process that are not known to be current.
 func (sc *scan) suspects(ctx context.Context, p *process) []judgement {
 	var list []judgement
-	for i, c := range p.classes {
+	for _, c := range p.classes {
 		if plain(p, c) {
 			continue
 		}
-		j := sc.decide(ctx, p, c)
-		if j.verdict.State == Effective || j.verdict.State == Ignored {
-			continue
+		if j := sc.decide(ctx, p, c); j.verdict.State != Effective && j.verdict.State != Ignored {
+			list = append(list, j)
 		}
-		if j.verdict.State == Unknown && sc.unmapped(p, p.Mappings[i]) {
-			continue
-		}
-		list = append(list, j)
 	}
 	return list
-}
-
-// unmapped reports whether a process no longer has a mapping of the snapshot: it
-// called execve or dlclose meanwhile, so the mapped code does not run any more.
-func (sc *scan) unmapped(p *process, m snapshot.Mapping) bool {
-	dir, err := sc.open(p)
-	if err != nil {
-		return errors.Is(err, proc.ErrGone)
-	}
-	defer dir.Close()
-	// A process that has ended but is not reaped has no mappings either.
-	_, err = dir.NameOf(m)
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
 }
 
 // rank orders states by how much they matter to a workload: a restart that would
@@ -191,7 +169,7 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 			if j.verdict.State == Stale || j.verdict.State == Missing {
 				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, c, p.started)
 			}
-			t.add(c.owners, o.Package, version, evidence)
+			t.add(c.owners, o.Package, version, evidence, j.verdict.State)
 		}
 		t.count(j)
 		out.Files = append(out.Files, f)
@@ -277,7 +255,7 @@ func missingWhy(f *Finding) string {
 	if len(paths) > 3 {
 		paths = append(paths[:3], fmt.Sprintf("%d more", len(paths)-3))
 	}
-	return "it would fail, since " + strings.Join(paths, ", ") + " is gone and nothing newer is installed"
+	return "it would fail, since " + strings.Join(paths, ", ") + " is gone or cannot be loaded, and nothing newer is installed"
 }
 
 func staleWhy(f *Finding) string {
@@ -285,7 +263,7 @@ func staleWhy(f *Finding) string {
 	for _, p := range f.Packages {
 		switch {
 		case p.Loaded.Version == "":
-			list = append(list, fmt.Sprintf("an older %s than the installed %s", p.Name, p.Installed.Version))
+			list = append(list, fmt.Sprintf("another %s than the installed %s", p.Name, p.Installed.Version))
 		case p.Loaded.Version == p.Installed.Version:
 			list = append(list, fmt.Sprintf("files of %s %s that were changed on disk", p.Name, p.Loaded.Version))
 		default:

@@ -3,6 +3,7 @@ package sensor
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"path"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/proc"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
 )
 
 // judgement is the verdict on one load of one process.
@@ -26,6 +28,9 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 	f.LinkChanged = c.linkChanged.After(p.started)
 	changed := f.MappedKnown && f.Mapped.Ctime.After(p.started)
 	f.Renamed = c.renamed && changed
+	if (c.guessed || c.bySoname) && f.Shown == Same && f.ByName == Other && !changed && !f.LinkChanged {
+		f.ByName, f.Content = Unnamed, NotKnown
+	}
 	// No process is older than the machine's last boot.
 	f.Inherited = p.inherited && f.MappedKnown && f.Mapped.Ctime.After(time.Time(sc.boot))
 	if !f.Kernel && (f.Shown == Gone || f.Unusable) {
@@ -173,7 +178,34 @@ func notBefore(at, start time.Time) time.Time {
 	return at
 }
 
-// present reports whether the process of the snapshot still runs.
-func (sc *scan) present(p *process) bool {
-	return !errors.Is(sc.fs.Verify(p.PID, p.Start), proc.ErrGone)
+// present reports whether the process of the snapshot still runs, and leaves out
+// of its suspects what it does not run any more: a process keeps its number and its
+// start when it calls execve.
+func (sc *scan) present(m *member) bool {
+	dir, err := sc.open(m.p)
+	if err != nil {
+		return !errors.Is(err, proc.ErrGone)
+	}
+	defer dir.Close()
+	still := m.suspects[:0]
+	for _, j := range m.suspects {
+		if at, ok := m.p.mappingOf(j.class); ok && !unmapped(dir, j.class.file, at) {
+			still = append(still, j)
+		}
+	}
+	m.suspects = still
+	return len(still) > 0 || m.p.Err != nil
+}
+
+// unmapped reports whether a process no longer has a mapping of the snapshot. One
+// that has ended but is not reaped has none either.
+func unmapped(dir *proc.Process, l *loaded, m snapshot.Mapping) bool {
+	if _, err := dir.NameOf(m); err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+	}
+	if !m.Exe || !l.known {
+		return false
+	}
+	info, err := dir.StatOf(m)
+	return err == nil && info.ID != l.info.ID
 }

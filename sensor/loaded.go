@@ -49,33 +49,57 @@ const deletedMark = " (deleted)"
 
 // look examines the file through one process that has it mapped. Failing is not
 // final: another process may do.
-func (l *loaded) look(p *proc.Process, m snapshot.Mapping, v *view) {
+func (l *loaded) look(dir *proc.Process, p *process, m snapshot.Mapping) {
 	if l.known || l.tries >= maxTries {
 		return
 	}
 	l.tries++
-	if name, err := p.NameOf(m); err == nil {
-		l.shown, l.named = name, true
-	} else {
+	name, err := dir.NameOf(m)
+	if err != nil {
 		l.err = err
 		if m.Path != "" {
 			l.shown, l.named = m.Path, true
 		}
-	}
-	if l.fstype == unix.FUSE_SUPER_MAGIC || v.fuse[l.id.Dev] {
-		l.err = errFUSE
 		return
 	}
-	info, err := p.StatOf(m)
-	if err != nil {
-		l.err = err
+	if l.onFUSE(p.view, l.id.Dev) {
+		l.shown, l.named, l.err = name, true, errFUSE
 		return
 	}
-	if v.fuse[info.ID.Dev] {
-		l.err = errFUSE
-		return
+	info, err := dir.StatOf(m)
+	switch {
+	case err != nil:
+		l.shown, l.named, l.err = name, true, err
+	case l.onFUSE(p.view, info.ID.Dev):
+		l.shown, l.named, l.err = name, true, errFUSE
+	case !l.is(info, dir, p):
+		l.err = errRaced
+	default:
+		l.shown, l.named = name, true
+		l.info, l.known, l.err = info, true, nil
 	}
-	l.info, l.known, l.err = info, true, nil
+}
+
+// errRaced says that a process has something else mapped than in the snapshot:
+// neither its number nor its start changes with execve.
+var errRaced = fmt.Errorf("%w: the process called execve meanwhile", proc.ErrGone)
+
+// is reports whether what stat shows through a process is still the file of the
+// snapshot. Where the devices differ the two views may have other numbers for it;
+// the process must then at least not have called execve, which gives it another
+// auxiliary vector.
+func (l *loaded) is(info file.Info, dir *proc.Process, p *process) bool {
+	if info.ID.Dev == l.id.Dev {
+		return info.ID.Ino == l.id.Ino
+	}
+	aux, err := dir.Auxv()
+	return err != nil || p.Aux == (snapshot.Aux{}) || aux == p.Aux
+}
+
+// onFUSE reports whether the file lies on a file system that need not answer.
+// virtiofs has the same type as FUSE, but its server is the hypervisor.
+func (l *loaded) onFUSE(v *view, dev file.Dev) bool {
+	return v.fuse[dev] || l.fstype == unix.FUSE_SUPER_MAGIC && !v.virtiofs[dev]
 }
 
 // adopt settles a file that the kernel did not let be examined, for want of
@@ -103,7 +127,8 @@ func oneView(fstype int64) bool {
 // mapped: on overlayfs a write makes a copy in the upper layer, which takes over
 // the identity, while mappings keep the inode of the lower layer.
 func (l *loaded) copiedUp() bool {
-	return l.known && l.changed != 0 && (l.changed != l.info.Ctime.UnixNano() || l.size != l.info.Size)
+	layered := l.fstype == unix.OVERLAYFS_SUPER_MAGIC || l.id.Dev != l.info.ID.Dev
+	return l.known && layered && l.changed != 0 && (l.changed != l.info.Ctime.UnixNano() || l.size != l.info.Size)
 }
 
 // special reports whether the mapping never had a name in a file system: memfd

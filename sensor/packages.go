@@ -70,7 +70,29 @@ func (sc *scan) packagesOf(v *view) *packages {
 		v.db.cves = make(map[span]changes)
 		return v.db
 	}
+	if sc.hidesDatabase(v) {
+		v.db = sc.packagesOf(sc.hostView())
+	}
 	return v.db
+}
+
+// hidesDatabase reports whether a view without a package database has its programs
+// from the host: a service may be kept from seeing /var/lib.
+func (sc *scan) hidesDatabase(v *view) bool {
+	if v == sc.host {
+		return false
+	}
+	mine, err1 := v.root.Stat("/usr")
+	hosts, err2 := sc.root.Stat("/usr")
+	return err1 == nil && err2 == nil && mine.ID == hosts.ID
+}
+
+// hostView is the host's own root as a view.
+func (sc *scan) hostView() *view {
+	if sc.host == nil {
+		sc.host = &view{root: sc.root, link: "/"}
+	}
+	return sc.host
 }
 
 func identityOf(root *file.Root, marks []string) (file.ID, bool) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sort"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/file"
@@ -18,6 +17,7 @@ type scan struct {
 	*Sensor
 	fs     proc.FS
 	root   *file.Root // the host's
+	host   *view      // of root, once asked for
 	source string
 	boot   snapshot.BootTime
 	// exeProtected says that this kernel refuses writes to a running
@@ -85,6 +85,8 @@ func (sc *scan) open(p *process) (*proc.Process, error) {
 	}
 	if p.TID == p.PID {
 		err = dir.Verify(p.Start)
+	} else if err = sc.fs.Verify(p.PID, p.Start); err == nil {
+		err = dir.VerifyThread(p.PID)
 	}
 	if err != nil {
 		dir.Close()
@@ -130,18 +132,26 @@ func (sc *scan) adopt(list []snapshot.Process) {
 		sc.processes = append(sc.processes, p)
 		sc.byPID[p.PID] = p
 	}
-	sort.Slice(sc.processes, func(i, j int) bool { return sc.processes[i].Start < sc.processes[j].Start })
-	// Oldest first, so that an ancestor is settled before its descendants.
 	for _, p := range sc.processes {
-		p.started = p.born
-		if !p.ForkNoExec {
-			continue
-		}
-		if parent := sc.byPID[p.PPID]; parent != nil && parent != p && sc.inherits(p, parent) {
-			p.started, p.inherited = parent.started, parent.inherited
-		} else {
-			p.inherited = true
-		}
+		sc.settle(p)
+	}
+}
+
+// settle finds out since when a process can have had its mappings: since its own
+// fork or, as long as nobody on the way called execve, an ancestor's.
+func (sc *scan) settle(p *process) {
+	if !p.started.IsZero() {
+		return
+	}
+	p.started = p.born // also ends a circle of parents, which a hostile /proc may have
+	if !p.ForkNoExec {
+		return
+	}
+	if parent := sc.byPID[p.PPID]; parent != nil && parent != p && sc.inherits(p, parent) {
+		sc.settle(parent)
+		p.started, p.inherited = parent.started, parent.inherited
+	} else {
+		p.inherited = true
 	}
 }
 
@@ -190,7 +200,7 @@ func (sc *scan) examine(p *process) {
 		}
 		if !l.known && l.tries < maxTries {
 			if d := open(); d != nil {
-				l.look(d, m, v)
+				l.look(d, p, m)
 			} else if l.err == nil {
 				l.err = dirErr
 			}

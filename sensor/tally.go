@@ -12,7 +12,9 @@ import (
 type tally struct {
 	reasons map[reasoned]bool
 	loads   map[packageLoad]*packages
-	since   time.Time
+	// judged are the loads of which something is known not to be current.
+	judged map[packageLoad]bool
+	since  time.Time
 }
 
 type reasoned struct {
@@ -28,7 +30,7 @@ type packageLoad struct {
 }
 
 func newTally() *tally {
-	return &tally{reasons: make(map[reasoned]bool), loads: make(map[packageLoad]*packages)}
+	return &tally{reasons: make(map[reasoned]bool), loads: make(map[packageLoad]*packages), judged: make(map[packageLoad]bool)}
 }
 
 func (t *tally) count(j judgement) {
@@ -38,8 +40,10 @@ func (t *tally) count(j judgement) {
 	}
 }
 
-func (t *tally) add(pk *packages, p owner.Package, version string, evidence Evidence) {
-	t.loads[packageLoad{p, version, evidence}] = pk
+func (t *tally) add(pk *packages, p owner.Package, version string, evidence Evidence, state State) {
+	l := packageLoad{p, version, evidence}
+	t.loads[l] = pk
+	t.judged[l] = t.judged[l] || state != Unknown
 }
 
 // worst is the state that decides for the workload, and the first of the
@@ -59,10 +63,24 @@ func (t *tally) worst() (State, Reason) {
 	return state, Unreadable
 }
 
+func (t *tally) anyJudged() bool {
+	for _, judged := range t.judged {
+		if judged {
+			return true
+		}
+	}
+	return false
+}
+
 // packages describes the packages that run, with what was fixed since.
 func (t *tally) packages(sc *scan) []Package {
 	list := make([]Package, 0, len(t.loads))
 	for l, pk := range t.loads {
+		// Beside packages that are stale, those that could not be judged would
+		// pass for stale too.
+		if !t.judged[l] && t.anyJudged() {
+			continue
+		}
 		p := Package{
 			Manager: l.pkg.Manager, Name: text(l.pkg.Name), Source: text(l.pkg.Source), Arch: text(l.pkg.Arch),
 			Loaded:    LoadedVersion{text(l.version), l.evidence},

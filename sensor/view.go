@@ -26,6 +26,8 @@ type view struct {
 	mounts map[uint64]bool
 	// fuse are the devices of its FUSE mounts.
 	fuse map[file.Dev]bool
+	// virtiofs are those of its virtiofs mounts.
+	virtiofs map[file.Dev]bool
 
 	db       *packages
 	dbOpened bool
@@ -70,14 +72,15 @@ func (v *view) open(p *proc.Process) {
 	}
 	v.mounts = make(map[uint64]bool, len(mounts))
 	var avoid []string
+	v.fuse, v.virtiofs = make(map[file.Dev]bool), make(map[file.Dev]bool)
 	for _, m := range mounts {
 		v.mounts[m.ID] = true
 		if unresponsive(m) {
 			avoid = append(avoid, m.Point)
-			if v.fuse == nil {
-				v.fuse = make(map[file.Dev]bool)
-			}
 			v.fuse[m.Dev] = true
+		}
+		if m.Type == "virtiofs" {
+			v.virtiofs[m.Dev] = true
 		}
 	}
 	v.root.Avoid(avoid)
@@ -88,7 +91,7 @@ func (v *view) open(p *proc.Process) {
 // mounts what is asked for. The kernel's own below /proc are harmless.
 func unresponsive(m proc.Mount) bool {
 	kind, _, _ := strings.Cut(m.Type, ".")
-	return (kind == "fuse" || kind == "autofs") && !strings.HasPrefix(m.Point, "/proc/")
+	return (kind == "fuse" || kind == "fuseblk" || kind == "autofs") && !strings.HasPrefix(m.Point, "/proc/")
 }
 
 func (v *view) close() {
@@ -159,6 +162,9 @@ func (sc *scan) mountedIn(mount uint64) *view {
 // namespace of its process any more: after pivot_root(2) or a lazy umount(2) the
 // kernel names it from a root of its own, which may well name another file here.
 func (sc *scan) detached(v *view, mount uint64) bool {
-	o := sc.namespaceRoot(v)
+	o := v
+	if v.link != "/" {
+		o = sc.namespaceRoot(v)
+	}
 	return mount != 0 && o != nil && o.mounts != nil && !o.mounts[mount]
 }

@@ -54,6 +54,18 @@ func TestAvoid(t *testing.T) {
 			}
 		}
 	}
+	whole, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer whole.Close()
+	whole.Avoid([]string{"/"})
+	if _, err := whole.Stat("usr/lib/a"); !errors.Is(err, ErrAvoided) {
+		t.Errorf("a root that is to be avoided itself: %v", err)
+	}
+	if _, err := whole.Canonical("/"); !errors.Is(err, ErrAvoided) {
+		t.Errorf("the root itself: %v", err)
+	}
 	if info, err := r.Lstat("in"); err != nil || !info.Symlink() {
 		t.Errorf("a link to what is avoided is not itself avoided: %+v, %v", info, err)
 	}

@@ -87,6 +87,9 @@ func how(flags uint64) *unix.OpenHow {
 }
 
 func (r *Root) openat2(op, name string, flags uint64) (int, error) {
+	if r.avoid["/"] {
+		return -1, &fs.PathError{Op: op, Path: r.join(name), Err: ErrAvoided}
+	}
 	if name != "" && r.avoid != nil {
 		real, err := r.walk(name, flags&unix.O_NOFOLLOW != 0, func(Info) {})
 		if err != nil {

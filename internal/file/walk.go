@@ -71,6 +71,9 @@ func (r *Root) LinksChanged(name string) time.Time {
 // spelled. It calls seen for every link on the way, and never touches what Avoid
 // names.
 func (r *Root) walk(name string, nofollow bool, seen func(Info)) (string, error) {
+	if r.avoid["/"] {
+		return "/", ErrAvoided
+	}
 	at := "/"
 	rest := strings.Split(name, "/")
 	for links := 0; len(rest) > 0; {

@@ -173,6 +173,19 @@ func (p *Process) Verify(start time.Duration) error {
 	return nil
 }
 
+// VerifyThread reports with ErrGone when p, opened by the number of a thread, is
+// not one of the process pid.
+func (p *Process) VerifyThread(pid int) error {
+	st, err := p.Status()
+	if err != nil {
+		return err
+	}
+	if st.TGID != pid {
+		return fmt.Errorf("%w: %d is not a thread of process %d", ErrGone, p.pid, pid)
+	}
+	return nil
+}
+
 // Threads lists the threads of the process.
 func (p *Process) Threads() ([]int, error) {
 	d, err := p.open("task")
@@ -207,6 +220,16 @@ func (p *Process) Status() (Status, error) {
 // Cgroup reads /proc/PID/cgroup, unparsed, into buf and returns the filled part;
 // what does not fit is left out.
 func (p *Process) Cgroup(buf []byte) ([]byte, error) { return p.read("cgroup", buf) }
+
+// Cmdline reads the arguments of the process, each ended by a NUL, as far as it has
+// not written over them, at most 128 KiB (proc_pid_cmdline(5)).
+func (p *Process) Cmdline() ([]byte, error) {
+	b, err := p.read("cmdline", make([]byte, 128<<10))
+	if err != nil {
+		return nil, gone(err)
+	}
+	return b, nil
+}
 
 // Environ reads the environment that the process was started with, as far as it
 // has not written over it, at most 128 KiB (proc_pid_environ(5)).

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,7 @@ type Command struct {
 	Path  string   // inside Root
 	Args  []string // without the program's name
 	Root  string   // chroot(2) to this directory; empty for none
+	Dir   string   // working directory, "/" if empty
 	Env   []string
 	Flags uintptr // CLONE_NEW… namespaces to start it in
 }
@@ -50,7 +52,7 @@ func Start(t testing.TB, c Command) *Daemon {
 	defer theirs.Close()
 	d := &Daemon{Exe: c.Path, Comm: comm(c.Path), Began: time.Now(), lifeline: ours, lines: make(chan string, 16)}
 	d.cmd = &exec.Cmd{
-		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: "/",
+		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: cmp.Or(c.Dir, "/"),
 		Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{Chroot: c.Root, Cloneflags: c.Flags},
 	}

@@ -83,8 +83,10 @@ func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 	var err error
 	var full string
 	if c.base, full, err = sc.locate(c.view, l.shown); err != nil {
-		c.err = err
-		return
+		if c.base, full = sc.onHost(l), l.shown; c.base == nil {
+			c.err = err
+			return
+		}
 	}
 	if l.known && sc.detached(c.view, l.info.Mount) {
 		if c.base, full = sc.mountedIn(l.info.Mount), l.shown; c.base == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -146,6 +147,12 @@ func (s *Sensor) judge(ctx context.Context) (*scan, error) {
 	root, err := file.OpenRoot(s.opts.Root)
 	if err != nil {
 		return nil, err
+	}
+	if self, err := fs.Process(os.Getpid()); err == nil {
+		if mounts, err := self.Mounts(); err == nil {
+			keepAway(root, s.opts.Root, mounts)
+		}
+		self.Close()
 	}
 	sc := newScan(s, fs, root, source, boot)
 	if err := sc.run(ctx, list); err != nil {

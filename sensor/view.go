@@ -71,19 +71,34 @@ func (v *view) open(p *proc.Process) {
 		return
 	}
 	v.mounts = make(map[uint64]bool, len(mounts))
-	var avoid []string
 	v.fuse, v.virtiofs = make(map[file.Dev]bool), make(map[file.Dev]bool)
 	for _, m := range mounts {
 		v.mounts[m.ID] = true
 		if unresponsive(m) {
-			avoid = append(avoid, m.Point)
 			v.fuse[m.Dev] = true
 		}
 		if m.Type == "virtiofs" {
 			v.virtiofs[m.Dev] = true
 		}
 	}
-	v.root.Avoid(avoid)
+	keepAway(v.root, "/", mounts)
+}
+
+// keepAway makes a root avoid those of the mounts that need not answer. at is where
+// the root lies as the mount points are named.
+func keepAway(root *file.Root, at string, mounts []proc.Mount) {
+	var avoid []string
+	for _, m := range mounts {
+		if !unresponsive(m) {
+			continue
+		}
+		if point, ok := (&view{link: at}).inside(m.Point); ok {
+			avoid = append(avoid, point)
+		} else if m.Point == at {
+			avoid = append(avoid, "/")
+		}
+	}
+	root.Avoid(avoid)
 }
 
 // unresponsive reports whether a mount may never answer, or does things when it
@@ -144,6 +159,19 @@ func (sc *scan) namespaceRoot(v *view) *view {
 		}
 	}
 	return nil
+}
+
+// onHost is the host's root if the kernel's name leads there to the very file that
+// is mapped, else nil: a process that made itself a mount namespace and a chroot
+// shows no root in which the name could be looked up, but identity is proof.
+func (sc *scan) onHost(l *loaded) *view {
+	if !l.known {
+		return nil
+	}
+	if info, err := sc.root.Stat(l.shown); err != nil || info.ID != l.info.ID {
+		return nil
+	}
+	return sc.hostView()
 }
 
 // mountedIn is the view of the root of a namespace in which a mount is, nil if none

@@ -117,11 +117,12 @@ func (sc *scan) otherDynamic(p *process, c *class, m snapshot.Mapping, e file.EL
 	}
 	bias := m.Start - l.ExecVaddr&^uint64(os.Getpagesize()-1)
 	loaded := make([]byte, l.DynamicSize)
-	ok := sc.inMemory(func(mem *proc.Memory) {
+	var readErr error
+	ok := inMemory(func(mem *proc.Memory) {
 		mem.Reset(p.TID)
-		err = mem.Read(loaded, bias+l.DynamicVaddr)
+		readErr = mem.Read(loaded, bias+l.DynamicVaddr)
 	})
-	if !ok || err != nil {
+	if !ok || readErr != nil {
 		return NotKnown
 	}
 	if bytes.Equal(now, loaded) {

@@ -31,8 +31,7 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 	if (c.guessed || c.bySoname) && f.Shown == Same && f.ByName == Other && !changed && !f.LinkChanged {
 		f.ByName, f.Content = Unnamed, NotKnown
 	}
-	// No process is older than the machine's last boot.
-	f.Inherited = p.inherited && f.MappedKnown && f.Mapped.Ctime.After(time.Time(sc.boot))
+	f.Inherited = p.inherited && f.MappedKnown && f.Mapped.Ctime.After(oldest(p))
 	if !f.Kernel && (f.Shown == Gone || f.Unusable) {
 		f.WasNeeded, f.Needed = sc.needed(ctx, p, c)
 	}
@@ -53,11 +52,24 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 	return judgement{c, v, f}
 }
 
+// inheritance is how long before its fork the vanished ancestors of a process may
+// have loaded its code. Daemons fork twice within a moment of their start; what is
+// older than this is not looked into, for that costs a reading of each process.
+const inheritance = time.Hour
+
+// oldest is the earliest moment at which the process may have had its code mapped.
+func oldest(p *process) time.Time {
+	if p.inherited {
+		return p.started.Add(-inheritance)
+	}
+	return p.started
+}
+
 // plain reports whether a load is so plainly current that Decide need not be
 // asked; it holds for nearly all of them.
 func plain(p *process, c *class) bool {
 	f := &c.facts
-	return f.ByName == Same && f.MappedKnown && !f.Kernel && !f.CopiedUp && !p.inherited && !f.Mapped.Ctime.After(p.started)
+	return f.ByName == Same && f.MappedKnown && !f.Kernel && !f.CopiedUp && !f.Mapped.Ctime.After(oldest(p))
 }
 
 // needs are the libraries that the objects of a process name as DT_NEEDED: then,

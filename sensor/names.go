@@ -2,10 +2,14 @@ package sensor
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/proc"
@@ -39,93 +43,191 @@ func (n loadName) absolute(shown string) loadName {
 // loadNames are the names by which one process loaded its code, from its own
 // memory: they are evidence only together with what they lead to.
 type loadNames struct {
-	sc     *scan
 	exe    loadName
-	linked []linkedName // by bias
+	mapped []mappedName // of its mappings, same order; nil if none is known
 }
 
+// mappedName is the name of the object in the dynamic loader's list to which a
+// mapping seems to belong, with that object's load bias.
+type mappedName struct {
+	text string
+	bias uint64
+}
+
+// of returns the name by which the i-th mapping m was loaded, and the bias.
+func (n *loadNames) of(i int, m snapshot.Mapping) (loadName, uint64) {
+	if m.Exe {
+		return n.exe, 0
+	}
+	if n.mapped == nil {
+		return loadName{}, 0
+	}
+	return loadName{text: n.mapped[i].text}, n.mapped[i].bias
+}
+
+// patience is how long the memory of one process may take to be read. It can wait
+// for whoever serves its pages: a file system, or a program by userfaultfd(2).
+const patience = 2 * time.Second
+
+var errStuck = fmt.Errorf("its memory did not answer within %s, so the names by which it loaded its code are not known", patience)
+
+// readNames reads the names of all processes. What cannot be read is left out: the
+// kernel's own names then have to do.
+func (sc *scan) readNames(ctx context.Context) ([]loadNames, error) {
+	all := make([]loadNames, 0, len(sc.processes))
+	for len(all) < len(sc.processes) {
+		r := newNameReader(sc.processes[len(all):])
+		go r.run()
+		got, stuck := r.wait(ctx)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		all = append(all, got...)
+		if stuck {
+			sc.warnings.add(fmt.Sprintf("process %d", sc.processes[len(all)].PID), errStuck, "")
+			all = append(all, loadNames{})
+		}
+	}
+	return all, nil
+}
+
+// nameReader reads names of one process after another. It is left behind, with all
+// that it uses, when one of them does not answer.
+type nameReader struct {
+	processes []*process
+	mem       proc.Memory
+	plan      memoryPlan
+	names     map[string]string
+	linked    []linkedName // of the process at hand, by bias
+	done      chan struct{}
+
+	mu   sync.Mutex
+	out  []loadNames
+	left bool // nobody waits any more
+}
+
+// linkedName is an object of the loader's list; its name is in the reader's memory.
 type linkedName struct {
 	bias uint64
-	name []byte // in the scan's memory, until the next process is looked at
+	name []byte
 }
 
-// loadedNames reads the names of a process. What cannot be read is left out: the
-// kernel's own names then have to do.
-func (sc *scan) loadedNames(p *process) loadNames {
-	n := loadNames{sc: sc}
-	if p.Aux.Phdr == 0 && p.Aux.ExecFn == 0 {
+func newNameReader(processes []*process) *nameReader {
+	return &nameReader{
+		processes: processes,
+		plan:      memoryPlan{programs: make(map[uint64][]planned)},
+		names:     make(map[string]string),
+		done:      make(chan struct{}),
+		out:       make([]loadNames, 0, len(processes)),
+	}
+}
+
+func (r *nameReader) run() {
+	defer close(r.done)
+	for _, p := range r.processes {
+		n := r.read(p)
+		r.mu.Lock()
+		left := r.left
+		if !left {
+			r.out = append(r.out, n)
+		}
+		r.mu.Unlock()
+		if left {
+			return
+		}
+	}
+}
+
+// wait returns what was read, and whether the next process did not answer.
+func (r *nameReader) wait(ctx context.Context) (out []loadNames, stuck bool) {
+	tick := time.NewTicker(patience / 4)
+	defer tick.Stop()
+	last, since := -1, time.Now()
+	for {
+		select {
+		case <-r.done:
+			return r.out, false
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		r.mu.Lock()
+		if len(r.out) > last {
+			last, since = len(r.out), time.Now()
+		}
+		if ctx.Err() != nil || time.Since(since) > patience {
+			r.left = true
+			r.mu.Unlock()
+			return r.out, len(r.out) < len(r.processes)
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (r *nameReader) read(p *process) loadNames {
+	var n loadNames
+	if len(p.Mappings) == 0 || p.Aux.Phdr == 0 && p.Aux.ExecFn == 0 {
 		return n
 	}
-	var exe []byte
-	plan := sc.plan
-	ok := sc.inMemory(func(mem *proc.Memory) {
-		mem.Reset(p.TID)
-		mem.Prefetch(plan.bases(p))
-		if p.Aux.ExecFn != 0 {
-			exe, _ = mem.String(p.Aux.ExecFn)
+	r.mem.Reset(p.TID)
+	r.mem.Prefetch(r.plan.bases(p))
+	if p.Aux.ExecFn != 0 {
+		if b, err := r.mem.String(p.Aux.ExecFn); err == nil {
+			n.exe = loadName{text: r.intern(b)}
 		}
-		// A list that is cut short by an error is good up to there.
-		_ = proc.LinkMap(mem, p.Aux, func(l proc.Linked) {
-			n.linked = append(n.linked, linkedName{l.Bias, l.Name})
-		})
-		plan.learn(p, mem.Fetched())
-	})
-	if !ok {
-		sc.warnings.add(fmt.Sprintf("process %d", p.PID), errStuck, "")
-		return loadNames{sc: sc}
 	}
-	n.exe = sc.executed(p, sc.intern(exe))
-	sort.Slice(n.linked, func(i, j int) bool { return n.linked[i].bias < n.linked[j].bias })
+	r.linked = r.linked[:0]
+	// A list that is cut short by an error is good up to there.
+	_ = proc.LinkMap(&r.mem, p.Aux, func(l proc.Linked) {
+		r.linked = append(r.linked, linkedName{l.Bias, l.Name})
+	})
+	r.plan.learn(p, &r.mem)
+	if len(r.linked) == 0 {
+		return n
+	}
+	n.mapped = r.attribute(p.Mappings)
 	return n
 }
 
-// memoryPatience is how long the memory of one process may take. Reading it can
-// wait for whoever serves its pages: a file system, or a program by userfaultfd(2).
-const memoryPatience = 2 * time.Second
-
-var errStuck = fmt.Errorf("its memory did not answer within %s, so the names by which it loaded its code are not known", memoryPatience)
-
-// inMemory runs read on the memory that is used for one process after another, and
-// reports whether it came back. What does not is left behind with its memory.
-func (sc *scan) inMemory(read func(*proc.Memory)) bool {
-	if sc.reader == nil {
-		sc.reader = newMemoryReader()
+// attribute finds for each mapping the object of the list to which it seems to
+// belong: the one whose bias is the last at or below it.
+func (r *nameReader) attribute(mappings []snapshot.Mapping) []mappedName {
+	slices.SortFunc(r.linked, func(a, b linkedName) int { return cmp.Compare(a.bias, b.bias) })
+	names := make([]mappedName, len(mappings))
+	for i, m := range mappings {
+		at := sort.Search(len(r.linked), func(i int) bool { return r.linked[i].bias > m.Start }) - 1
+		if at >= 0 && !m.Exe {
+			names[i] = mappedName{r.intern(r.linked[at].name), r.linked[at].bias}
+		}
 	}
-	sc.reader.work <- read
-	timer := time.NewTimer(memoryPatience)
-	defer timer.Stop()
-	select {
-	case <-sc.reader.done:
-		return true
-	case <-timer.C:
-		close(sc.reader.work)
-		sc.reader = nil
-		sc.plan = newMemoryPlan() // the old one may still be written to
-		return false
-	}
+	return names
 }
 
-// memoryReader is a goroutine with a memory of its own.
-type memoryReader struct {
-	work chan func(*proc.Memory)
-	done chan struct{}
+// intern returns the one string for a name that many processes have.
+func (r *nameReader) intern(b []byte) string {
+	if s, ok := r.names[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	r.names[s] = s
+	return s
 }
 
-func newMemoryReader() *memoryReader {
-	r := &memoryReader{make(chan func(*proc.Memory)), make(chan struct{}, 1)}
+// inMemory runs read on a memory of its own and reports whether it came back in
+// time. What does not is left behind.
+func inMemory(read func(*proc.Memory)) bool {
+	done := make(chan struct{})
 	go func() {
 		var mem proc.Memory
-		for read := range r.work {
-			read(&mem)
-			r.done <- struct{}{}
-		}
+		read(&mem)
+		close(done)
 	}()
-	return r
-}
-
-func (r *memoryReader) close() {
-	if r != nil {
-		close(r.work)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 
@@ -142,8 +244,6 @@ type planned struct {
 	delta  uint64
 }
 
-func newMemoryPlan() *memoryPlan { return &memoryPlan{programs: make(map[uint64][]planned)} }
-
 const page = 4096
 
 // anchors are addresses in different regions of a process: its program, its stack
@@ -155,9 +255,6 @@ func anchors(p *process) [3]uint64 {
 
 func (m *memoryPlan) bases(p *process) []uint64 {
 	m.list = m.list[:0]
-	if len(p.Mappings) == 0 {
-		return nil
-	}
 	from := anchors(p)
 	for _, at := range m.programs[p.Mappings[0].FileKey] {
 		m.list = append(m.list, from[at.anchor]+at.delta)
@@ -165,13 +262,13 @@ func (m *memoryPlan) bases(p *process) []uint64 {
 	return m.list
 }
 
-func (m *memoryPlan) learn(p *process, fetched []uint64) {
-	if len(p.Mappings) == 0 || m.programs[p.Mappings[0].FileKey] != nil {
+func (m *memoryPlan) learn(p *process, mem *proc.Memory) {
+	if m.programs[p.Mappings[0].FileKey] != nil {
 		return
 	}
 	from := anchors(p)
 	var plan []planned
-	for _, base := range fetched {
+	for _, base := range mem.Fetched() {
 		best := 0
 		for i := range from {
 			if distance(base, from[i]) < distance(base, from[best]) {
@@ -184,27 +281,6 @@ func (m *memoryPlan) learn(p *process, fetched []uint64) {
 }
 
 func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }
-
-// intern returns the one string for a name that many processes have.
-func (sc *scan) intern(b []byte) string {
-	if s, ok := sc.names[string(b)]; ok {
-		return s
-	}
-	s := string(b)
-	sc.names[s] = s
-	return s
-}
-
-// of returns the name by which a mapping was loaded, empty if not known.
-func (n *loadNames) of(m snapshot.Mapping) loadName {
-	if m.Exe {
-		return n.exe
-	}
-	if i := n.find(m); i >= 0 {
-		return loadName{text: n.sc.intern(n.linked[i].name)}
-	}
-	return loadName{}
-}
 
 // executed is the name given to execve. A relative one was relative to the
 // directory that the shell called PWD, symbolic links and all, if it is still
@@ -228,16 +304,4 @@ func (sc *scan) executed(p *process, name string) loadName {
 		}
 	}
 	return loadName{text: name}
-}
-
-func (n *loadNames) biasOf(m snapshot.Mapping) uint64 {
-	if i := n.find(m); i >= 0 {
-		return n.linked[i].bias
-	}
-	return 0
-}
-
-// find returns the object whose bias is the last one at or below the mapping.
-func (n *loadNames) find(m snapshot.Mapping) int {
-	return sort.Search(len(n.linked), func(i int) bool { return n.linked[i].bias > m.Start }) - 1
 }

@@ -1,6 +1,7 @@
 package sensor
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -98,18 +99,32 @@ func TestDomainOf(t *testing.T) {
 
 // The object whose bias is the last one at or below a mapping is the one that it
 // belongs to.
-func TestFindLinked(t *testing.T) {
-	n := loadNames{sc: &scan{names: make(map[string]string)}, linked: []linkedName{
-		{0x1000, []byte("/lib/a.so")}, {0x5000, []byte("/lib/b.so")},
-	}}
-	for start, want := range map[uint64]string{0x800: "", 0x1000: "/lib/a.so", 0x4fff: "/lib/a.so", 0x6000: "/lib/b.so"} {
-		if got := n.of(snapshot.Mapping{Start: start}); got.text != want {
-			t.Errorf("%#x: %q, want %q", start, got.text, want)
+func TestAttribute(t *testing.T) {
+	r := newNameReader(nil)
+	r.linked = []linkedName{{0x5000, []byte("/lib/b.so")}, {0x1000, []byte("/lib/a.so")}}
+	mappings := []snapshot.Mapping{{Exe: true}, {Start: 0x800}, {Start: 0x1000}, {Start: 0x4fff}, {Start: 0x6000}}
+	n := loadNames{exe: loadName{text: "/bin/x"}, mapped: r.attribute(mappings)}
+	for i, want := range []string{"/bin/x", "", "/lib/a.so", "/lib/a.so", "/lib/b.so"} {
+		if got, _ := n.of(i, mappings[i]); got.text != want {
+			t.Errorf("mapping at %#x: %q, want %q", mappings[i].Start, got.text, want)
 		}
 	}
-	n.exe = loadName{text: "/bin/x"}
-	if got := n.of(snapshot.Mapping{Exe: true}); got.text != "/bin/x" {
-		t.Errorf("executable: %q", got.text)
+}
+
+// TestStuckMemory holds that names read so far are kept when a process does not
+// answer.
+func TestStuckMemory(t *testing.T) {
+	r := newNameReader([]*process{{}, {}})
+	r.out = append(r.out, loadNames{exe: loadName{text: "/bin/x"}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	out, stuck := r.wait(ctx)
+	if len(out) != 1 || !stuck || !r.left {
+		t.Errorf("got %v, stuck %v, left %v", out, stuck, r.left)
+	}
+	r.run()
+	if len(r.out) != 1 {
+		t.Error("a reader that was left goes on")
 	}
 }
 

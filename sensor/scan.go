@@ -28,14 +28,10 @@ type scan struct {
 	byPID     map[int]*process
 	views     map[viewKey]*view
 	files     map[uint64]*loaded
-	names     map[string]string
 	classes   map[classKey]*class
 	order     []*class // classes as they were met
 	databases map[file.ID]*packages
 	warnings  warnings
-
-	reader *memoryReader
-	plan   *memoryPlan
 }
 
 // process is one process of the snapshot with what was made of it.
@@ -61,15 +57,12 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		byPID:        make(map[int]*process),
 		views:        make(map[viewKey]*view),
 		files:        make(map[uint64]*loaded),
-		names:        make(map[string]string),
 		classes:      make(map[classKey]*class),
 		databases:    make(map[file.ID]*packages),
-		plan:         newMemoryPlan(),
 	}
 }
 
 func (sc *scan) close() {
-	sc.reader.close()
 	for _, v := range sc.views {
 		v.close()
 	}
@@ -108,6 +101,10 @@ func (sc *scan) run(ctx context.Context, list []snapshot.Process) error {
 		sc.examine(p)
 	}
 	sc.fallBack()
+	names, err := sc.readNames(ctx)
+	if err != nil {
+		return err
+	}
 	for i, p := range sc.processes {
 		if i%64 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -115,7 +112,7 @@ func (sc *scan) run(ctx context.Context, list []snapshot.Process) error {
 			}
 			sc.opts.Progress(len(sc.processes)+i, 2*len(sc.processes), "comparing with disk")
 		}
-		sc.classify(ctx, p)
+		sc.classify(ctx, p, &names[i])
 	}
 	sc.opts.Progress(2*len(sc.processes), 2*len(sc.processes), "reading package databases")
 	return sc.own(ctx)
@@ -259,20 +256,18 @@ func (sc *scan) fallBack() {
 }
 
 // classify finds the class of each of the process's mappings.
-func (sc *scan) classify(ctx context.Context, p *process) {
-	if len(p.Mappings) == 0 {
-		return
-	}
-	names := sc.loadedNames(p)
+func (sc *scan) classify(ctx context.Context, p *process, names *loadNames) {
+	names.exe = sc.executed(p, names.exe.text)
 	p.classes = make([]*class, len(p.Mappings))
 	for i, m := range p.Mappings {
-		key := classKey{sc.files[m.FileKey], p.view, names.of(m), m.Exe}
+		name, bias := names.of(i, m)
+		key := classKey{sc.files[m.FileKey], p.view, name, m.Exe}
 		c := sc.classes[key]
 		if c == nil {
 			c = &class{key: key, file: key.file, view: key.view, exe: m.Exe, earliest: p.started, first: place{p, m}}
 			sc.classes[key] = c
 			sc.order = append(sc.order, c)
-			sc.resolve(ctx, c, names.biasOf(m))
+			sc.resolve(ctx, c, bias)
 		}
 		if p.started.Before(c.earliest) {
 			c.earliest = p.started

@@ -2,6 +2,8 @@ package sensor
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 
 	"github.com/patchsensor/patchsensor/internal/host"
 	"github.com/patchsensor/patchsensor/internal/workload"
@@ -19,7 +21,7 @@ type actors struct {
 
 func (sc *scan) newActors(self int) *actors {
 	users, err := host.ReadUsers(sc.root)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		sc.warnings.add("/etc/passwd", err, "")
 	}
 	a := &actors{

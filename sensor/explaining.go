@@ -153,9 +153,13 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 	}
 	if o := ownerOf(c); o != nil {
 		l.Owner = text(o.Package.Name + " " + o.Package.Version)
-		if j.verdict.State == Effective {
+		switch {
+		case j.verdict.Reason == Current:
+			// The file that runs is the one which the database names now.
+			l.LoadedVersion, l.Evidence = text(o.Package.Version), Observed
+		case j.verdict.Reason == Identical:
 			l.LoadedVersion, l.Evidence = text(o.Package.Version), Matched
-		} else {
+		default:
 			version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, c, p.started)
 			l.LoadedVersion, l.Evidence = text(version), evidence
 		}

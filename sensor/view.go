@@ -3,6 +3,7 @@ package sensor
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/file"
@@ -85,20 +86,29 @@ func (v *view) open(p *proc.Process) {
 }
 
 // keepAway makes a root avoid those of the mounts that need not answer. at is where
-// the root lies as the mount points are named.
+// the root lies as the mount points are named. Of several mounts on one point the
+// last one counts: an autofs that has done its work lies below what it mounted.
 func keepAway(root *file.Root, at string, mounts []proc.Mount) {
-	var avoid []string
+	root.Avoid(pointsToAvoid(at, mounts))
+}
+
+func pointsToAvoid(at string, mounts []proc.Mount) []string {
+	top := make(map[string]proc.Mount)
 	for _, m := range mounts {
-		if !unresponsive(m) {
-			continue
-		}
 		if point, ok := (&view{link: at}).inside(m.Point); ok {
-			avoid = append(avoid, point)
+			top[point] = m
 		} else if m.Point == at {
-			avoid = append(avoid, "/")
+			top["/"] = m
 		}
 	}
-	root.Avoid(avoid)
+	var avoid []string
+	for point, m := range top {
+		if unresponsive(m) {
+			avoid = append(avoid, point)
+		}
+	}
+	slices.Sort(avoid)
+	return avoid
 }
 
 // unresponsive reports whether a mount may never answer, or does things when it

@@ -57,8 +57,8 @@ func (l *loaded) look(dir *proc.Process, p *process, m snapshot.Mapping) {
 	name, err := dir.NameOf(m)
 	if err != nil {
 		l.err = err
-		if m.Path != "" {
-			l.shown, l.named = m.Path, true
+		if m.File.Path != "" {
+			l.shown, l.named = m.File.Path, true
 		}
 		return
 	}

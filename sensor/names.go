@@ -115,7 +115,7 @@ type linkedName struct {
 func newNameReader(processes []*process) *nameReader {
 	return &nameReader{
 		processes: processes,
-		plan:      memoryPlan{programs: make(map[uint64][]planned)},
+		plan:      memoryPlan{programs: make(map[*snapshot.File][]planned)},
 		names:     make(map[string]string),
 		done:      make(chan struct{}),
 		out:       make([]loadNames, 0, len(processes)),
@@ -234,7 +234,7 @@ func inMemory(read func(*proc.Memory)) bool {
 // memoryPlan remembers where the names of one program lay, for its next process:
 // the same libraries are loaded at the same distances.
 type memoryPlan struct {
-	programs map[uint64][]planned
+	programs map[*snapshot.File][]planned
 	list     []uint64
 }
 
@@ -256,14 +256,14 @@ func anchors(p *process) [3]uint64 {
 func (m *memoryPlan) bases(p *process) []uint64 {
 	m.list = m.list[:0]
 	from := anchors(p)
-	for _, at := range m.programs[p.Mappings[0].FileKey] {
+	for _, at := range m.programs[p.Mappings[0].File] {
 		m.list = append(m.list, from[at.anchor]+at.delta)
 	}
 	return m.list
 }
 
 func (m *memoryPlan) learn(p *process, mem *proc.Memory) {
-	if m.programs[p.Mappings[0].FileKey] != nil {
+	if m.programs[p.Mappings[0].File] != nil {
 		return
 	}
 	from := anchors(p)
@@ -277,7 +277,7 @@ func (m *memoryPlan) learn(p *process, mem *proc.Memory) {
 		}
 		plan = append(plan, planned{best, base - from[best]})
 	}
-	m.programs[p.Mappings[0].FileKey] = plan
+	m.programs[p.Mappings[0].File] = plan
 }
 
 func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }

@@ -27,7 +27,7 @@ type scan struct {
 	processes []*process
 	byPID     map[int]*process
 	views     map[viewKey]*view
-	files     map[uint64]*loaded
+	files     map[*snapshot.File]*loaded
 	classes   map[classKey]*class
 	order     []*class // classes as they were met
 	databases map[file.ID]*packages
@@ -56,7 +56,7 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		exeProtected: host.WriteProtectsExecutables(host.KernelRelease()),
 		byPID:        make(map[int]*process),
 		views:        make(map[viewKey]*view),
-		files:        make(map[uint64]*loaded),
+		files:        make(map[*snapshot.File]*loaded),
 		classes:      make(map[classKey]*class),
 		databases:    make(map[file.ID]*packages),
 	}
@@ -187,13 +187,13 @@ func (sc *scan) examine(p *process) {
 		}
 	}
 	for _, m := range p.Mappings {
-		l := sc.files[m.FileKey]
+		l := sc.files[m.File]
 		if l == nil {
-			l = &loaded{id: m.ID, fstype: m.FSType, changed: m.Ctime, size: m.Size}
+			l = &loaded{id: m.File.ID, fstype: m.File.FSType, changed: m.File.Ctime, size: m.File.Size}
 			if m.Exe && p.Exe != "" {
 				l.shown, l.named = p.Exe, true
 			}
-			sc.files[m.FileKey] = l
+			sc.files[m.File] = l
 		}
 		if !l.known && l.tries < maxTries {
 			if d := open(); d != nil {
@@ -222,12 +222,12 @@ func (sc *scan) oneExecutable(p *process) {
 	if len(p.Mappings) < 2 || !p.Mappings[0].Exe {
 		return
 	}
-	exe := sc.files[p.Mappings[0].FileKey]
+	exe := sc.files[p.Mappings[0].File]
 	if !exe.known {
 		return
 	}
 	for i := 1; i < len(p.Mappings); i++ {
-		m := sc.files[p.Mappings[i].FileKey]
+		m := sc.files[p.Mappings[i].File]
 		if m.known && m != exe && m.info.ID == exe.info.ID {
 			// The layer's inode tells more: it says whether the file was copied up.
 			exe.id, exe.changed, exe.size = m.id, m.changed, m.size
@@ -261,7 +261,7 @@ func (sc *scan) classify(ctx context.Context, p *process, names *loadNames) {
 	p.classes = make([]*class, len(p.Mappings))
 	for i, m := range p.Mappings {
 		name, bias := names.of(i, m)
-		key := classKey{sc.files[m.FileKey], p.view, name, m.Exe}
+		key := classKey{sc.files[m.File], p.view, name, m.Exe}
 		c := sc.classes[key]
 		if c == nil {
 			c = &class{key: key, file: key.file, view: key.view, exe: m.Exe, earliest: p.started, first: place{p, m}}

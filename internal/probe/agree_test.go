@@ -57,8 +57,8 @@ func agree(t *testing.T, p, text snapshot.Process) {
 	if !maps.Equal(areas(p), areas(text)) {
 		t.Fatalf("got  %+v\ntext %+v", p.Mappings, text.Mappings)
 	}
-	for i, m := range text.Mappings {
-		o := p.Mappings[i]
+	for i := range text.Mappings {
+		m, o := text.Mappings[i].File, p.Mappings[i].File
 		if o.Path != "" && o.Path != m.Path {
 			t.Errorf("path %q, text %q", o.Path, m.Path)
 		}

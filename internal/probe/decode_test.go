@@ -88,8 +88,8 @@ func TestDecodeRecord(t *testing.T) {
 		PID: 10, TID: 12, PPID: 1, InnerPID: 7, Start: 123456789, UID: 1000, Comm: "a b)\n(c", Exe: "/usr/bin/a b)\n(c (deleted)", PIDNS: 4026531836, MntNS: 4026531841,
 		RootKey: 21, CgroupKey: 22, ForkNoExec: true, Aux: snapshot.Aux{Phdr: 0x555500000040, Phnum: 13, ExecFn: 0x7ffd00000fed},
 		Mappings: []snapshot.Mapping{
-			{FileKey: 5, ID: file.LayerID(254<<20|3, 326269), Ctime: 1700000000999999999, Size: 1926256, FSType: 0x9123683e, Exe: true},
-			{Start: 0x4000, End: 0x5000, FileKey: 6, ID: file.LayerID(1, 1), Ctime: -int64(time.Second) + 5},
+			{File: &snapshot.File{Key: 5, ID: file.LayerID(254<<20|3, 326269), Ctime: 1700000000999999999, Size: 1926256, FSType: 0x9123683e}, Exe: true},
+			{Start: 0x4000, End: 0x5000, File: &snapshot.File{Key: 6, ID: file.LayerID(1, 1), Ctime: -int64(time.Second) + 5}},
 		},
 	}}
 	if !reflect.DeepEqual(got, want) {
@@ -109,7 +109,7 @@ func shapes(list []snapshot.Process) []shape {
 	for _, p := range list {
 		one := shape{pid: p.PID, tid: p.TID, comm: p.Comm}
 		for _, m := range p.Mappings {
-			one.keys = append(one.keys, m.FileKey)
+			one.keys = append(one.keys, m.File.Key)
 		}
 		s = append(s, one)
 	}
@@ -185,8 +185,8 @@ func TestDecodeMany(t *testing.T) {
 		}
 	}
 	// Appending to one process's mappings must not write over another's.
-	_ = append(got[0].Mappings, snapshot.Mapping{FileKey: 99})
-	if got[1].Mappings[0].FileKey != 0 {
+	_ = append(got[0].Mappings, snapshot.Mapping{File: &snapshot.File{Key: 99}})
+	if got[1].Mappings[0].File.Key != 0 {
 		t.Error("processes share memory")
 	}
 }
@@ -291,10 +291,10 @@ func FuzzDecode(f *testing.F) {
 			seen[id] = true
 			files := make(map[uint64]bool)
 			for _, m := range p.Mappings {
-				if files[m.FileKey] {
-					t.Fatalf("process %d lists file %d twice", p.PID, m.FileKey)
+				if files[m.File.Key] {
+					t.Fatalf("process %d lists file %d twice", p.PID, m.File.Key)
 				}
-				files[m.FileKey] = true
+				files[m.File.Key] = true
 			}
 			mappings += len(p.Mappings)
 			if strings.IndexByte(p.Comm+p.Exe, 0) >= 0 || len(p.Comm) > 16 || len(p.Exe) > 256 {
@@ -338,7 +338,7 @@ func pairsOf(list []snapshot.Process) map[fileOf]bool {
 	got := make(map[fileOf]bool)
 	for _, p := range list {
 		for _, m := range p.Mappings {
-			got[fileOf{identity{uint32(p.PID), uint64(p.Start)}, m.FileKey}] = true
+			got[fileOf{identity{uint32(p.PID), uint64(p.Start)}, m.File.Key}] = true
 		}
 	}
 	return got

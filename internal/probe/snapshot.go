@@ -151,7 +151,7 @@ func decode(ctx context.Context, r io.Reader) ([]snapshot.Process, error) {
 		offset int64
 	)
 	d.index = make(map[identity]int)
-	d.listed = make(map[uint64]int)
+	d.files = make(map[uint64]*listed)
 	d.paths = make(map[string]string)
 	for {
 		if _, err := io.ReadFull(r, buf[:4]); err == io.EOF {
@@ -188,13 +188,19 @@ type identity struct {
 	start uint64
 }
 
+// listed is a file, and the process that listed it last.
+type listed struct {
+	file snapshot.File
+	by   int
+}
+
 type decoder struct {
 	processes []snapshot.Process
 	index     map[identity]int
 	current   int // index of the process that mappings belong to
-	// listed says which process listed a file last.
-	listed map[uint64]int
-	paths  map[string]string
+	// files are those listed so far, by key.
+	files map[uint64]*listed
+	paths map[string]string
 	// arena holds the mappings of all processes in a few large pieces;
 	// those of the current process begin at first.
 	arena []snapshot.Mapping
@@ -214,7 +220,7 @@ func (d *decoder) process(b []byte) {
 		if i != d.current {
 			// Others came between two of its threads.
 			for _, m := range d.processes[i].Mappings {
-				d.listed[m.FileKey] = i
+				d.files[m.File.Key].by = i
 			}
 		}
 		d.current = i
@@ -253,19 +259,25 @@ func (d *decoder) mapping(b []byte) error {
 	}
 	var r snapshotMappingRecord
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&r)), mappingSize), b)
-	if last, ok := d.listed[r.FileKey]; ok && last == d.current {
+	f := d.files[r.FileKey]
+	switch {
+	case f == nil:
+		f = &listed{file: snapshot.File{
+			Key: r.FileKey, ID: file.LayerID(r.Dev, r.Ino),
+			Ctime: r.Ctime*int64(time.Second) + int64(r.CtimeNsec), Size: int64(r.Size), FSType: int64(r.FsMagic),
+		}}
+		d.files[r.FileKey] = f
+	case f.by == d.current:
 		return nil
 	}
-	d.listed[r.FileKey] = d.current
+	f.by = d.current
 	if len(d.arena) == cap(d.arena) {
 		mine := d.arena[d.first:]
 		d.arena = append(make([]snapshot.Mapping, 0, max(arenaSize, 2*len(mine))), mine...)
 		d.first = 0
 	}
 	d.arena = append(d.arena, snapshot.Mapping{
-		Start: r.Start, End: r.End, FileKey: r.FileKey,
-		ID:    file.LayerID(r.Dev, r.Ino),
-		Ctime: r.Ctime*int64(time.Second) + int64(r.CtimeNsec), Size: int64(r.Size), FSType: int64(r.FsMagic),
+		Start: r.Start, End: r.End, File: &f.file,
 		Exe: r.Flags&snapshotMappingFlagMAPPING_EXE != 0,
 	})
 	return nil

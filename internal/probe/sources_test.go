@@ -232,10 +232,10 @@ func (s subject) check(t *testing.T, p snapshot.Process, mntNS, pidNS uint32) {
 			exe++
 		}
 		// The executable is first and has no addresses, the others follow by address.
-		if seen[m.FileKey] || m.Exe != (i == 0) || m.Exe != (m.Start >= m.End) || (i > 0 && m.Start <= p.Mappings[i-1].Start) {
+		if seen[m.File.Key] || m.Exe != (i == 0) || m.Exe != (m.Start >= m.End) || (i > 0 && m.Start <= p.Mappings[i-1].Start) {
 			t.Errorf("mapping %d: %+v", i, m)
 		}
-		seen[m.FileKey] = true
+		seen[m.File.Key] = true
 	}
 	if exe != 1 || len(p.Mappings) <= s.extra {
 		t.Errorf("%d executables, %d mappings", exe, len(p.Mappings))

@@ -162,7 +162,7 @@ func TestSnapshotFixtures(t *testing.T) {
 		t.Errorf("%+v", odd)
 	}
 	for _, m := range odd.Mappings {
-		if m.Exe != (m.Path == "/tmp/ptf/odd/new\nline") {
+		if m.Exe != (m.File.Path == "/tmp/ptf/odd/new\nline") {
 			t.Errorf("%+v", m)
 		}
 	}
@@ -178,8 +178,8 @@ func TestSnapshotFixtures(t *testing.T) {
 		t.Errorf("%+v", list[30002])
 	}
 	// The executable is listed though no code of it is mapped.
-	if p := list[30004]; len(p.Mappings) != 4 || p.Exe != "/elsewhere" || !p.Mappings[0].Exe || p.Mappings[0].Path != p.Exe || p.Mappings[0].FileKey == 0 ||
-		p.Mappings[1].Exe || p.Mappings[1].Path != "/usr/bin/sleep" {
+	if p := list[30004]; len(p.Mappings) != 4 || p.Exe != "/elsewhere" || !p.Mappings[0].Exe || p.Mappings[0].File.Path != p.Exe || p.Mappings[0].File.Key == 0 ||
+		p.Mappings[1].Exe || p.Mappings[1].File.Path != "/usr/bin/sleep" {
 		t.Errorf("%+v", p)
 	}
 	if len(list) != 5 {

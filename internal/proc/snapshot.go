@@ -39,7 +39,7 @@ func (f FS) snapshot(ctx context.Context, by Method, seen map[int]bool) ([]snaps
 	if err != nil {
 		return nil, err
 	}
-	s := snapshotter{seed: maphash.MakeSeed(), by: by, files: make(map[fileKey]uint64), listed: make(map[uint64]int),
+	s := snapshotter{seed: maphash.MakeSeed(), by: by, files: make(map[fileKey]*listed),
 		cgroup: make([]byte, maxCgroup)}
 	list := make([]snapshot.Process, 0, len(pids))
 	for _, pid := range pids {
@@ -63,9 +63,14 @@ func (f FS) snapshot(ctx context.Context, by Method, seen map[int]bool) ([]snaps
 type snapshotter struct {
 	seed   maphash.Seed
 	by     Method
-	files  map[fileKey]uint64
-	listed map[uint64]int // the process that listed a file last
+	files  map[fileKey]*listed
 	cgroup []byte
+}
+
+// listed is a file, and the process that listed it last.
+type listed struct {
+	file snapshot.File
+	pid  int
 }
 
 // maxCgroup bounds /proc/PID/cgroup: a line of at most PATH_MAX bytes for each
@@ -197,7 +202,7 @@ func (s *snapshotter) mappings(dir *Process, p *snapshot.Process) error {
 	exe, err := dir.Readlink("exe")
 	if err == nil {
 		p.Exe = exe
-		p.Mappings = append(p.Mappings, snapshot.Mapping{Path: exe, Exe: true})
+		p.Mappings = append(p.Mappings, snapshot.Mapping{Exe: true})
 	}
 	add := func(a Area) { s.add(p, a) }
 	if s.by == ByQuery {
@@ -205,33 +210,32 @@ func (s *snapshotter) mappings(dir *Process, p *snapshot.Process) error {
 	} else {
 		err = dir.TextMaps(add)
 	}
-	if len(p.Mappings) > 0 && p.Mappings[0].Exe && p.Mappings[0].FileKey == 0 {
+	if len(p.Mappings) > 0 && p.Mappings[0].Exe && p.Mappings[0].File == nil {
 		// Not mapped: the name is all that tells it apart.
-		p.Mappings[0].FileKey = s.number(fileKey{path: exe, mntNS: p.MntNS})
+		p.Mappings[0].File = &s.file(fileKey{path: exe, mntNS: p.MntNS}).file
 	}
 	return err
 }
 
-func (s *snapshotter) number(key fileKey) uint64 {
-	n, ok := s.files[key]
-	if !ok {
-		n = uint64(len(s.files)) + 1
-		s.files[key] = n
+func (s *snapshotter) file(key fileKey) *listed {
+	f := s.files[key]
+	if f == nil {
+		f = &listed{file: snapshot.File{Key: uint64(len(s.files)) + 1, ID: key.id, Path: key.path}}
+		s.files[key] = f
 	}
-	return n
+	return f
 }
 
 // add lists a mapping unless the process has one of the same file already.
 func (s *snapshotter) add(p *snapshot.Process, a Area) {
-	id := file.MapsID(a.Major, a.Minor, a.Inode)
-	number := s.number(fileKey{id, a.Path, p.MntNS})
-	if s.listed[number] == p.PID {
+	f := s.file(fileKey{file.MapsID(a.Major, a.Minor, a.Inode), a.Path, p.MntNS})
+	if f.pid == p.PID {
 		return
 	}
-	s.listed[number] = p.PID
+	f.pid = p.PID
 	if len(p.Mappings) > 0 && a.Path != "" && a.Path == p.Exe {
-		p.Mappings[0].FileKey, p.Mappings[0].ID = number, id
+		p.Mappings[0].File = &f.file
 		return
 	}
-	p.Mappings = append(p.Mappings, snapshot.Mapping{Start: a.Start, End: a.End, FileKey: number, ID: id, Path: a.Path})
+	p.Mappings = append(p.Mappings, snapshot.Mapping{Start: a.Start, End: a.End, File: &f.file})
 }

@@ -57,9 +57,19 @@ type Mapping struct {
 	// Start and End are the addresses of its first such mapping; 0 for the
 	// executable, which is reached otherwise and may have none.
 	Start, End uint64
-	// FileKey is equal for mappings of the same file through the same name; it
-	// means nothing outside of the snapshot.
-	FileKey uint64
+	File       *File
+	// At is when it was mapped, on CLOCK_BOOTTIME, where that was seen; 0 if not.
+	At time.Duration
+	// Exe says that the file is the process's executable.
+	Exe bool
+}
+
+// File is one file that is mapped, through one name. It is shared by all
+// mappings of it in a snapshot and never changes.
+type File struct {
+	// Key is equal for the same file through the same name. It means nothing
+	// outside of the source, and there only while the file is mapped somewhere.
+	Key uint64
 	// ID is in the source's own view: file.LayerView or file.MapsView.
 	ID file.ID
 	// Ctime (nanoseconds since the epoch) and Size are the inode's, in the
@@ -70,8 +80,6 @@ type Mapping struct {
 	FSType int64
 	// Path is the name as the kernel showed it, if the source shows names.
 	Path string
-	// Exe says that the file is the process's executable.
-	Exe bool
 }
 
 // BootTime is the moment at which CLOCK_BOOTTIME was zero, by today's clock. A

@@ -58,6 +58,42 @@ func BenchmarkLists(b *testing.B) {
 	}
 }
 
+// BenchmarkHostOwners asks for 500 files of this machine's own database, what a
+// daemon does after each change; BenchmarkHostLists is its floor.
+func BenchmarkHostOwners(b *testing.B) {
+	d := open(b, "/")
+	var all []string
+	err := d.eachList(func(_ *record, l list) {
+		for line := range strings.Lines(string(l.content)) {
+			if line = strings.TrimSuffix(line, "\n"); strings.Contains(line, ".so") || strings.Contains(line, "/bin/") {
+				all = append(all, line)
+			}
+		}
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var paths []string
+	for i := range min(500, len(all)) {
+		paths = append(paths, all[i*len(all)/500%len(all)])
+	}
+	for b.Loop() {
+		if got, err := d.Owners(paths); err != nil || len(got) == 0 {
+			b.Fatalf("%d of %d owners, %v", len(got), len(paths), err)
+		}
+	}
+}
+
+// BenchmarkHostLists only reads this machine's file lists.
+func BenchmarkHostLists(b *testing.B) {
+	d := open(b, "/")
+	for b.Loop() {
+		if err := d.eachList(func(*record, list) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkOpen reads the status file.
 func BenchmarkOpen(b *testing.B) {
 	d := synthetic(b)

@@ -1,0 +1,2 @@
+// Package track knows what runs.
+package track

@@ -43,42 +43,69 @@ struct inode___discrete {
 
 #pragma clang attribute pop
 
-static __always_inline void inode_ctime(const struct inode *inode, __s64 *sec, __u32 *nsec)
+/* As GET of file.bpf.h: typed says that the verifier knows the pointer's type. */
+#define READ_TIME(typed, to, from)                                                     \
+	do {                                                                           \
+		if (typed)                                                             \
+			(to) = (from);                                                 \
+		else                                                                   \
+			bpf_core_read(&(to), sizeof(to), &(from));                     \
+	} while (0)
+
+static __always_inline void inode_ctime(bool typed, struct inode *inode, __s64 *sec, __u32 *nsec)
 {
-	const struct inode___discrete *d = (const void *)inode;
-	const struct inode___underscored *u = (const void *)inode;
-	const struct inode___timespec *t = (const void *)inode;
+	struct inode___discrete *d = (void *)inode;
+	struct inode___underscored *u = (void *)inode;
+	struct inode___timespec *t = (void *)inode;
+	long wide = 0;
 
 	if (bpf_core_field_exists(d->i_ctime_sec)) {
-		*sec = d->i_ctime_sec;
+		READ_TIME(typed, *sec, d->i_ctime_sec);
+		READ_TIME(typed, *nsec, d->i_ctime_nsec);
 		/* Linux 6.13: 4e40eff0b573 ("fs: add infrastructure for multigrain
 		 * timestamps") keeps I_CTIME_QUERIED in the topmost bit. */
-		*nsec = d->i_ctime_nsec & ~(1U << 31);
-	} else if (bpf_core_field_exists(u->__i_ctime)) {
-		*sec = u->__i_ctime.tv_sec;
-		*nsec = u->__i_ctime.tv_nsec;
-	} else {
-		*sec = t->i_ctime.tv_sec;
-		*nsec = t->i_ctime.tv_nsec;
+		*nsec &= ~(1U << 31);
+		return;
 	}
+	if (bpf_core_field_exists(u->__i_ctime)) {
+		READ_TIME(typed, *sec, u->__i_ctime.tv_sec);
+		READ_TIME(typed, wide, u->__i_ctime.tv_nsec);
+	} else {
+		READ_TIME(typed, *sec, t->i_ctime.tv_sec);
+		READ_TIME(typed, wide, t->i_ctime.tv_nsec);
+	}
+	*nsec = wide;
 }
 
-static __always_inline void inode_mtime(const struct inode *inode, __s64 *sec, __u32 *nsec)
+static __always_inline void inode_mtime(bool typed, struct inode *inode, __s64 *sec, __u32 *nsec)
 {
-	const struct inode___discrete *d = (const void *)inode;
-	const struct inode___underscored *u = (const void *)inode;
-	const struct inode___timespec *t = (const void *)inode;
+	struct inode___discrete *d = (void *)inode;
+	struct inode___underscored *u = (void *)inode;
+	struct inode___timespec *t = (void *)inode;
+	long wide = 0;
 
 	if (bpf_core_field_exists(d->i_mtime_sec)) {
-		*sec = d->i_mtime_sec;
-		*nsec = d->i_mtime_nsec;
-	} else if (bpf_core_field_exists(u->__i_mtime)) {
-		*sec = u->__i_mtime.tv_sec;
-		*nsec = u->__i_mtime.tv_nsec;
-	} else {
-		*sec = t->i_mtime.tv_sec;
-		*nsec = t->i_mtime.tv_nsec;
+		READ_TIME(typed, *sec, d->i_mtime_sec);
+		READ_TIME(typed, *nsec, d->i_mtime_nsec);
+		return;
 	}
+	if (bpf_core_field_exists(u->__i_mtime)) {
+		READ_TIME(typed, *sec, u->__i_mtime.tv_sec);
+		READ_TIME(typed, wide, u->__i_mtime.tv_nsec);
+	} else {
+		READ_TIME(typed, *sec, t->i_mtime.tv_sec);
+		READ_TIME(typed, wide, t->i_mtime.tv_nsec);
+	}
+	*nsec = wide;
+}
+
+/* execve is between its point of no return and its end. task_struct.in_execve is
+ * there up to Linux 7.2 at least; without it nothing is known of a beginning. */
+static __always_inline bool in_execve(struct task_struct *task)
+{
+	if (!bpf_core_field_exists(task->in_execve))
+		return false;
+	return BPF_CORE_READ_BITFIELD_PROBED(task, in_execve);
 }
 
 #endif

@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * One pass over every virtual memory area of every process (BPF iterator
- * task_vma, Linux 5.12 and newer), written to the reader as records of
- * event.h. Runs in the reader's read(2); nothing is attached to the kernel.
+ * One pass over every virtual memory area of every process, or of one (BPF
+ * iterator task_vma, Linux 5.12 and newer, 6.1 for one), written to the reader as
+ * records of event.h. Runs in the reader's read(2); nothing is attached to the
+ * kernel.
  */
-#include "kernel.bpf.h"
-#include "compat.bpf.h"
 #include "event.h"
+#include "file.bpf.h"
+#include "kernel.bpf.h"
+#include "process.bpf.h"
 
-#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Keeps the record types in the object's BTF, from which bpf2go reads them. */
+/* Keeps the types in the object's BTF, from which bpf2go reads them. */
 struct process_record *unused_process __attribute__((unused));
 struct mapping_record *unused_mapping __attribute__((unused));
+enum process_flag unused_flag __attribute__((unused));
 
 /* ---- what was written already ------------------------------------------- */
 
-/* The thread of the last record, by number and start time. The reader is a
+/* The number of this pass. The reader raises it, so that nothing which an earlier
+ * pass wrote counts as written. */
+__u64 pass = 0;
+
+/* The thread of the last record, by number, start time and pass. The reader is a
  * single thread. */
 __u64 last_process = 0;
 
@@ -37,22 +43,6 @@ struct {
 	__type(value, struct pair);
 } seen SEC(".maps");
 
-/* Addresses become keys through a read by helper: the verifier allows no
- * arithmetic on pointers whose type it knows. */
-struct place {
-	__u64 mnt;
-	__u64 dentry;
-};
-
-static __always_inline struct place place_of(const struct path *path)
-{
-	struct place place = {};
-
-	bpf_core_read(&place.mnt, sizeof(place.mnt), &path->mnt);
-	bpf_core_read(&place.dentry, sizeof(place.dentry), &path->dentry);
-	return place;
-}
-
 /* Too large for the stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -60,119 +50,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct process_record);
 } scratch SEC(".maps");
-
-static __always_inline __u64 mix(__u64 a, __u64 b)
-{
-	/* splitmix64's finaliser, so that no pointer is written out */
-	__u64 x = a ^ (b << 32 | b >> 32);
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
-}
-
-/* ---- processes ---------------------------------------------------------- */
-
-/* Pointers that come from the iterator's context are followed directly: the
- * verifier knows their types and a fault reads as zero, at a fraction of the
- * cost of a helper call. */
-
-/* The number and namespace of a process at one level of PID namespaces. */
-static __always_inline struct upid pid_at(struct pid *pid, __u32 level)
-{
-	struct upid upid = {};
-
-	if (!pid || level >= MAX_PID_NS_LEVEL || level > BPF_CORE_READ(pid, level))
-		return upid;
-	bpf_core_read(&upid, sizeof(upid), (void *)&pid->numbers[0] + level * sizeof(upid));
-	return upid;
-}
-
-static __always_inline __u32 number_for(struct pid *pid, __u32 level, struct pid_namespace *ns)
-{
-	struct upid upid = pid_at(pid, level);
-
-	return upid.ns == ns ? upid.nr : 0;
-}
-
-static __always_inline void read_auxv(struct mm_struct *mm, struct process_record *p)
-{
-	/* Pairs of type and value (create_elf_tables in fs/binfmt_elf.c). */
-	int i;
-
-#pragma unroll
-	for (i = 0; i < 44; i += 2) {
-		unsigned long type = mm->saved_auxv[i], value = mm->saved_auxv[i + 1];
-
-		if (type == AT_PHDR)
-			p->at_phdr = value;
-		else if (type == AT_PHNUM)
-			p->at_phnum = value;
-		else if (type == AT_EXECFN)
-			p->at_execfn = value;
-	}
-}
-
-static __always_inline void read_process(struct task_struct *task, struct process_record *p)
-{
-	struct task_struct *self = (void *)bpf_get_current_task();
-	struct task_struct *leader = task->group_leader;
-	struct pid *self_pid = BPF_CORE_READ(self, thread_pid);
-	struct pid *tgid = task->signal->pids[PIDTYPE_TGID];
-	__u32 level = BPF_CORE_READ(self_pid, level);
-	struct pid_namespace *ns = pid_at(self_pid, level).ns;
-	struct upid inner = pid_at(tgid, tgid->level);
-	struct place root;
-	__u64 cgroups = 0;
-
-	__builtin_memset(p, 0, sizeof(*p));
-	p->kind = RECORD_PROCESS;
-	p->pid = number_for(tgid, level, ns);
-	p->tid = number_for(task->thread_pid, level, ns);
-	p->ppid = number_for(leader->real_parent->signal->pids[PIDTYPE_TGID], level, ns);
-	p->inner_pid = inner.nr;
-	p->uid = task->cred->euid.val;
-	p->pid_ns = BPF_CORE_READ(inner.ns, ns.inum);
-	p->mnt_ns = task->nsproxy->mnt_ns->ns.inum;
-	if (leader->flags & PF_FORKNOEXEC)
-		p->flags |= PROCESS_FORKNOEXEC;
-	if (leader->exit_state & (EXIT_ZOMBIE | EXIT_DEAD))
-		p->flags |= PROCESS_ZOMBIE_LEADER;
-	p->start = leader->start_boottime;
-	root = place_of(&task->fs->root);
-	p->root_key = mix(root.dentry, root.mnt);
-	bpf_core_read(&cgroups, sizeof(cgroups), &task->cgroups);
-	p->cgroup_key = mix(cgroups, 0);
-	p->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	bpf_probe_read_kernel_str(p->comm, sizeof(p->comm), leader->comm);
-	read_auxv(task->mm, p);
-}
-
-/* ---- mappings ----------------------------------------------------------- */
-
-static __always_inline __u64 file_key_of(struct task_struct *task, struct file *file)
-{
-	struct place place = place_of(&file->f_path);
-
-	return mix(mix(place.dentry, place.mnt), task->nsproxy->mnt_ns->ns.inum);
-}
-
-static __always_inline void read_file(struct file *file, __u64 file_key, struct mapping_record *m)
-{
-	struct inode *inode = file->f_inode;
-
-	m->kind = RECORD_MAPPING;
-	if (!file->f_path.dentry->d_hash.pprev)
-		m->flags |= MAPPING_UNLINKED;
-	m->file_key = file_key;
-	m->ino = inode->i_ino;
-	m->size = inode->i_size;
-	inode_ctime(inode, &m->ctime, &m->ctime_nsec);
-	inode_mtime(inode, &m->mtime, &m->mtime_nsec);
-	m->dev = inode->i_sb->s_dev;
-	m->fs_magic = inode->i_sb->s_magic;
-	m->generation = inode->i_generation;
-}
 
 static __always_inline struct pair *seen_slot(__u64 process, __u64 file_key)
 {
@@ -185,15 +62,20 @@ static __always_inline struct pair *seen_slot(__u64 process, __u64 file_key)
  * through exe_key. */
 static __always_inline bool write_process(struct seq_file *seq, struct task_struct *task, __u64 *exe_key)
 {
-	struct process_record *p;
 	struct mapping_record m = {};
+	struct process_record *p;
+	struct reader reader;
 	struct file *exe;
 	__u32 zero = 0;
 
 	p = bpf_map_lookup_elem(&scratch, &zero);
 	if (!p)
 		return false;
-	read_process(task, p);
+	reader = current_reader();
+	p->kind = RECORD_PROCESS;
+	p->pad = 0;
+	read_process(true, task, task->group_leader->real_parent, &reader, &p->process);
+	p->exe[0] = 0;
 	exe = task->mm->exe_file;
 	if (exe && bpf_d_path(&exe->f_path, p->exe, sizeof(p->exe)) < 0)
 		p->exe[0] = 0;
@@ -201,9 +83,12 @@ static __always_inline bool write_process(struct seq_file *seq, struct task_stru
 		return false;
 	if (!exe)
 		return true;
-	*exe_key = file_key_of(task, exe);
-	read_file(exe, *exe_key, &m);
-	m.flags |= MAPPING_EXE;
+	*exe_key = file_key_of(exe, p->process.mnt_ns);
+	m.kind = RECORD_MAPPING;
+	m.flags = MAPPING_EXE;
+	if (unlinked(true, exe))
+		m.flags |= MAPPING_UNLINKED;
+	read_file(true, exe, *exe_key, &m.file);
 	return !bpf_seq_write(seq, &m, sizeof(m));
 }
 
@@ -221,7 +106,7 @@ int snapshot(struct bpf_iter__task_vma *ctx)
 
 	if (!task || !vma)
 		return 0;
-	process = mix(task->start_boottime, task->pid);
+	process = mix(mix(task->start_boottime, task->pid), pass);
 	fresh = process != last_process;
 	file = vma->vm_file;
 	if (!fresh && (!file || !(vma->vm_flags & VM_EXEC)))
@@ -233,12 +118,15 @@ int snapshot(struct bpf_iter__task_vma *ctx)
 	if (fresh && !write_process(seq, task, &exe_key))
 		return 0;
 	if (file && (vma->vm_flags & VM_EXEC)) {
-		file_key = file_key_of(task, file);
+		file_key = file_key_of(file, mnt_ns_of(true, task));
 		slot = seen_slot(process, file_key);
 		if (slot && slot->process == process && slot->file == file_key && !fresh)
 			return 0;
 		if (file_key != exe_key) {
-			read_file(file, file_key, &m);
+			read_file(true, file, file_key, &m.file);
+			m.kind = RECORD_MAPPING;
+			if (unlinked(true, file))
+				m.flags |= MAPPING_UNLINKED;
 			if (vma->vm_flags & VM_WRITE)
 				m.flags |= MAPPING_WRITE;
 			if (vma->vm_flags & VM_SHARED)

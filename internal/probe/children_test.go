@@ -25,6 +25,8 @@ const (
 	childEnv    = "PROBE_TEST_CHILD"
 	childWaits  = "waits"
 	childLeader = "leader-exits"
+	childObeys  = "obeys"
+	childTraces = "traces"
 	nobody      = 65534
 )
 
@@ -42,6 +44,12 @@ func TestMain(m *testing.M) {
 // child maps files executable and an anonymous one, says "ready", and ends when
 // its standard input does.
 func child(role string, files []string) error {
+	switch role {
+	case childObeys:
+		return obey(os.Stdin, os.Stdout)
+	case childTraces:
+		return traceAndTell(files)
+	}
 	runtime.LockOSThread()
 	if role == childLeader && unix.Gettid() != unix.Getpid() {
 		return unix.Exec("/proc/self/exe", os.Args, os.Environ())
@@ -71,6 +79,92 @@ func child(role string, files []string) error {
 	fmt.Println("ready")
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// obey does what it is told to, line by line, and says "ok".
+func obey(in io.Reader, out io.Writer) error {
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		word, arg, _ := strings.Cut(lines.Text(), " ")
+		if err := obeyOne(word, arg); err != nil {
+			return fmt.Errorf("%s: %w", lines.Text(), err)
+		}
+		fmt.Fprintln(out, "ok")
+	}
+	return nil
+}
+
+func obeyOne(word, name string) error {
+	if word == "exec" {
+		os.Setenv(childEnv, childObeys)
+		return unix.Exec(name, []string{"obedient"}, os.Environ())
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size := os.Getpagesize()
+	switch word {
+	case "map":
+		return mapExecutable(int(f.Fd()))
+	case "unmap":
+		b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
+		if err != nil {
+			return err
+		}
+		return unix.Munmap(b)
+	case "read":
+		_, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_PRIVATE)
+		return err
+	case "protect":
+		b, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_PRIVATE)
+		if err != nil {
+			return err
+		}
+		return unix.Mprotect(b, unix.PROT_READ|unix.PROT_EXEC)
+	case "touch": // the same inode with another change time
+		return os.Chmod(name, 0o700)
+	}
+	return fmt.Errorf("what?")
+}
+
+// obedient is a child that obeys.
+type obedient struct {
+	*exec.Cmd
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func startObedient(t testing.TB, cmd *exec.Cmd) *obedient {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		in.Close()
+		_ = cmd.Wait()
+	})
+	return &obedient{cmd, in, bufio.NewReader(out)}
+}
+
+func (o *obedient) do(t testing.TB, word, name string) {
+	t.Helper()
+	if _, err := fmt.Fprintln(o.in, word, name); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := o.out.ReadString('\n'); line != "ok\n" {
+		t.Fatalf("%s %s: %q, %v", word, name, line, err)
+	}
 }
 
 func mapExecutable(fd int) error {

@@ -38,7 +38,7 @@ type mapping struct {
 
 func (p process) append(b []byte) []byte {
 	e := binary.NativeEndian
-	for _, v := range []uint32{1, p.pid, p.tid, p.ppid, p.innerPID, p.uid, p.pidNS, p.mntNS, p.flags, 0} {
+	for _, v := range []uint32{1, 0, p.pid, p.tid, p.ppid, p.innerPID, p.uid, p.pidNS, p.mntNS, p.flags} {
 		b = e.AppendUint32(b, v)
 	}
 	for _, v := range []uint64{p.start, p.root, p.cgroup, p.cgroupID, p.phdr, p.phnum, p.execfn} {
@@ -311,19 +311,19 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-type fileOf struct {
+type loadOf struct {
 	identity
 	key uint64
 }
 
 // pairs reads well-formed input anew: which process has which file.
-func pairs(b []byte) map[fileOf]bool {
+func pairs(b []byte) map[loadOf]bool {
 	e := binary.NativeEndian
-	got := make(map[fileOf]bool)
-	var now fileOf
+	got := make(map[loadOf]bool)
+	var now loadOf
 	for len(b) > 0 {
 		if e.Uint32(b) == 1 {
-			now.identity = identity{e.Uint32(b[4:]), e.Uint64(b[40:])}
+			now.identity = identity{e.Uint32(b[8:]), e.Uint64(b[40:])}
 			b = b[processSize:]
 			continue
 		}
@@ -334,11 +334,11 @@ func pairs(b []byte) map[fileOf]bool {
 	return got
 }
 
-func pairsOf(list []snapshot.Process) map[fileOf]bool {
-	got := make(map[fileOf]bool)
+func pairsOf(list []snapshot.Process) map[loadOf]bool {
+	got := make(map[loadOf]bool)
 	for _, p := range list {
 		for _, m := range p.Mappings {
-			got[fileOf{identity{uint32(p.PID), uint64(p.Start)}, m.File.Key}] = true
+			got[loadOf{identity{uint32(p.PID), uint64(p.Start)}, m.File.Key}] = true
 		}
 	}
 	return got

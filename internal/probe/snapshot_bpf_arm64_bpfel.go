@@ -13,22 +13,9 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type snapshotMappingFlag uint32
-
-const (
-	snapshotMappingFlagMAPPING_EXE      snapshotMappingFlag = 1
-	snapshotMappingFlagMAPPING_WRITE    snapshotMappingFlag = 2
-	snapshotMappingFlagMAPPING_SHARED   snapshotMappingFlag = 4
-	snapshotMappingFlagMAPPING_UNLINKED snapshotMappingFlag = 8
-)
-
-type snapshotMappingRecord struct {
+type snapshotFileFacts struct {
 	_          structs.HostLayout
-	Kind       snapshotRecordKind
-	Flags      snapshotMappingFlag
-	Start      uint64
-	End        uint64
-	FileKey    uint64
+	Key        uint64
 	Ino        uint64
 	Size       uint64
 	Ctime      int64
@@ -41,16 +28,27 @@ type snapshotMappingRecord struct {
 	Pad        uint32
 }
 
-type snapshotProcessFlag uint32
+type snapshotMappingFlag uint32
 
 const (
-	snapshotProcessFlagPROCESS_FORKNOEXEC    snapshotProcessFlag = 1
-	snapshotProcessFlagPROCESS_ZOMBIE_LEADER snapshotProcessFlag = 2
+	snapshotMappingFlagMAPPING_EXE      snapshotMappingFlag = 1
+	snapshotMappingFlagMAPPING_WRITE    snapshotMappingFlag = 2
+	snapshotMappingFlagMAPPING_SHARED   snapshotMappingFlag = 4
+	snapshotMappingFlagMAPPING_UNLINKED snapshotMappingFlag = 8
+	snapshotMappingFlagMAPPING_MPROTECT snapshotMappingFlag = 16
 )
 
-type snapshotProcessRecord struct {
+type snapshotMappingRecord struct {
+	_     structs.HostLayout
+	Kind  snapshotRecordKind
+	Flags snapshotMappingFlag
+	Start uint64
+	End   uint64
+	File  snapshotFileFacts
+}
+
+type snapshotProcessFacts struct {
 	_         structs.HostLayout
-	Kind      snapshotRecordKind
 	Pid       uint32
 	Tid       uint32
 	Ppid      uint32
@@ -58,8 +56,7 @@ type snapshotProcessRecord struct {
 	Uid       uint32
 	PidNs     uint32
 	MntNs     uint32
-	Flags     snapshotProcessFlag
-	Pad       uint32
+	Flags     uint32
 	Start     uint64
 	RootKey   uint64
 	CgroupKey uint64
@@ -68,7 +65,21 @@ type snapshotProcessRecord struct {
 	AtPhnum   uint64
 	AtExecfn  uint64
 	Comm      [16]int8
-	Exe       [256]int8
+}
+
+type snapshotProcessFlag uint32
+
+const (
+	snapshotProcessFlagPROCESS_FORKNOEXEC    snapshotProcessFlag = 1
+	snapshotProcessFlagPROCESS_ZOMBIE_LEADER snapshotProcessFlag = 2
+)
+
+type snapshotProcessRecord struct {
+	_       structs.HostLayout
+	Kind    snapshotRecordKind
+	Pad     uint32
+	Process snapshotProcessFacts
+	Exe     [256]int8
 }
 
 type snapshotRecordKind uint32
@@ -76,6 +87,12 @@ type snapshotRecordKind uint32
 const (
 	snapshotRecordKindRECORD_PROCESS snapshotRecordKind = 1
 	snapshotRecordKindRECORD_MAPPING snapshotRecordKind = 2
+	snapshotRecordKindRECORD_FORK    snapshotRecordKind = 3
+	snapshotRecordKindRECORD_EXEC    snapshotRecordKind = 4
+	snapshotRecordKindRECORD_EXIT    snapshotRecordKind = 5
+	snapshotRecordKindRECORD_MAP     snapshotRecordKind = 6
+	snapshotRecordKindRECORD_BEGIN   snapshotRecordKind = 7
+	snapshotRecordKindRECORD_SYNC    snapshotRecordKind = 8
 )
 
 // Names of all BPF objects in the ELF.
@@ -86,6 +103,8 @@ const (
 	snapshotMapSeen          = "seen"
 	snapshotProgSnapshot     = "snapshot"
 	snapshotVarLastProcess   = "last_process"
+	snapshotVarPass          = "pass"
+	snapshotVarUnusedFlag    = "unused_flag"
 	snapshotVarUnusedMapping = "unused_mapping"
 	snapshotVarUnusedProcess = "unused_process"
 )
@@ -148,6 +167,8 @@ type snapshotMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type snapshotVariableSpecs struct {
 	LastProcess   *ebpf.VariableSpec `ebpf:"last_process"`
+	Pass          *ebpf.VariableSpec `ebpf:"pass"`
+	UnusedFlag    *ebpf.VariableSpec `ebpf:"unused_flag"`
 	UnusedMapping *ebpf.VariableSpec `ebpf:"unused_mapping"`
 	UnusedProcess *ebpf.VariableSpec `ebpf:"unused_process"`
 }
@@ -188,6 +209,8 @@ func (m *snapshotMaps) Close() error {
 // It can be passed to loadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type snapshotVariables struct {
 	LastProcess   *ebpf.Variable `ebpf:"last_process"`
+	Pass          *ebpf.Variable `ebpf:"pass"`
+	UnusedFlag    *ebpf.Variable `ebpf:"unused_flag"`
 	UnusedMapping *ebpf.Variable `ebpf:"unused_mapping"`
 	UnusedProcess *ebpf.Variable `ebpf:"unused_process"`
 }

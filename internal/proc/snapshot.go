@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -25,31 +26,51 @@ const (
 // executable file mappings. A process that cannot be read is listed with Err;
 // one that ends meanwhile is left out.
 func (f FS) Snapshot(ctx context.Context, by Method) ([]snapshot.Process, error) {
-	return f.snapshot(ctx, by, nil)
+	return f.Snapshotter(by).All(ctx)
 }
 
 // Others lists, by the text of their maps, the processes that have user memory and
 // are not among those already seen. One that was started since may be among them.
 func (f FS) Others(ctx context.Context, seen map[int]bool) ([]snapshot.Process, error) {
-	return f.snapshot(ctx, ByText, seen)
+	return f.Snapshotter(ByText).Others(ctx, seen)
 }
 
-func (f FS) snapshot(ctx context.Context, by Method, seen map[int]bool) ([]snapshot.Process, error) {
-	pids, err := f.PIDs()
+// Snapshotter takes one snapshot after another. Its keys (snapshot.File.Key,
+// RootKey, CgroupKey) mean the same in all of them. It is for one goroutine.
+type Snapshotter struct {
+	fs   FS
+	by   Method
+	seed maphash.Seed
+}
+
+// Snapshotter makes one that reads mappings by a method.
+func (f FS) Snapshotter(by Method) *Snapshotter {
+	return &Snapshotter{f, by, maphash.MakeSeed()}
+}
+
+// All is FS.Snapshot.
+func (s *Snapshotter) All(ctx context.Context) ([]snapshot.Process, error) {
+	return s.Others(ctx, nil)
+}
+
+// Others is FS.Others, by this snapshotter's method.
+func (s *Snapshotter) Others(ctx context.Context, seen map[int]bool) ([]snapshot.Process, error) {
+	pids, err := s.fs.PIDs()
 	if err != nil {
 		return nil, err
 	}
-	s := snapshotter{seed: maphash.MakeSeed(), by: by, files: make(map[fileKey]*listed),
-		cgroup: make([]byte, maxCgroup)}
+	return s.Some(ctx, slices.DeleteFunc(pids, func(pid int) bool { return seen[pid] }))
+}
+
+// Some lists those of the processes named that there are.
+func (s *Snapshotter) Some(ctx context.Context, pids []int) ([]snapshot.Process, error) {
+	r := reading{seed: s.seed, by: s.by, files: make(map[fileKey]*listed), cgroup: make([]byte, maxCgroup)}
 	list := make([]snapshot.Process, 0, len(pids))
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if seen[pid] {
-			continue
-		}
-		p, ok, err := s.process(f, pid)
+		p, ok, err := r.process(s.fs, pid)
 		if errors.Is(err, ErrNoQuery) {
 			return nil, err
 		}
@@ -60,7 +81,8 @@ func (f FS) snapshot(ctx context.Context, by Method, seen map[int]bool) ([]snaps
 	return list, nil
 }
 
-type snapshotter struct {
+// reading is one snapshot in the making.
+type reading struct {
 	seed   maphash.Seed
 	by     Method
 	files  map[fileKey]*listed
@@ -86,7 +108,7 @@ type fileKey struct {
 
 // process reads one process; ok is false for one that is gone or has no user
 // memory.
-func (s *snapshotter) process(f FS, pid int) (snapshot.Process, bool, error) {
+func (s *reading) process(f FS, pid int) (snapshot.Process, bool, error) {
 	dir, err := f.Process(pid)
 	if err != nil {
 		return refused(pid, err)
@@ -165,7 +187,7 @@ func survivor(f FS, dir *Process) (*Process, error) {
 
 // identity fills what is known without reading the mappings; each part may be
 // refused without harm to the others.
-func (s *snapshotter) identity(dir *Process, p *snapshot.Process) {
+func (s *reading) identity(dir *Process, p *snapshot.Process) {
 	if status, err := dir.Status(); err == nil {
 		p.UID = status.UID
 		if n := len(status.NSPIDs); n > 0 {
@@ -186,7 +208,7 @@ func (s *snapshotter) identity(dir *Process, p *snapshot.Process) {
 	}
 }
 
-func (s *snapshotter) key(parts ...uint64) uint64 {
+func (s *reading) key(parts ...uint64) uint64 {
 	var h maphash.Hash
 	h.SetSeed(s.seed)
 	for _, n := range parts {
@@ -198,7 +220,7 @@ func (s *snapshotter) key(parts ...uint64) uint64 {
 
 // mappings lists the executable first, whether it is mapped executable or not: a
 // program may have moved its code elsewhere.
-func (s *snapshotter) mappings(dir *Process, p *snapshot.Process) error {
+func (s *reading) mappings(dir *Process, p *snapshot.Process) error {
 	exe, err := dir.Readlink("exe")
 	if err == nil {
 		p.Exe = exe
@@ -217,17 +239,17 @@ func (s *snapshotter) mappings(dir *Process, p *snapshot.Process) error {
 	return err
 }
 
-func (s *snapshotter) file(key fileKey) *listed {
+func (s *reading) file(key fileKey) *listed {
 	f := s.files[key]
 	if f == nil {
-		f = &listed{file: snapshot.File{Key: uint64(len(s.files)) + 1, ID: key.id, Path: key.path}}
+		f = &listed{file: snapshot.File{Key: maphash.Comparable(s.seed, key), ID: key.id, Path: key.path}}
 		s.files[key] = f
 	}
 	return f
 }
 
 // add lists a mapping unless the process has one of the same file already.
-func (s *snapshotter) add(p *snapshot.Process, a Area) {
+func (s *reading) add(p *snapshot.Process, a Area) {
 	f := s.file(fileKey{file.MapsID(a.Major, a.Minor, a.Inode), a.Path, p.MntNS})
 	if f.pid == p.PID {
 		return

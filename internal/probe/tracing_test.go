@@ -1,0 +1,184 @@
+package probe_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/patchsensor/patchsensor/internal/probe"
+	"github.com/patchsensor/patchsensor/internal/trace"
+)
+
+// tracing is a Tracer and what it has delivered.
+type tracing struct {
+	*probe.Tracer
+	t      testing.TB
+	mu     sync.Mutex
+	events []trace.Event
+	// hold keeps deliveries waiting while it is locked.
+	hold sync.Mutex
+}
+
+func openTracer(t testing.TB, o probe.TracerOptions) *tracing {
+	t.Helper()
+	tr, err := probe.OpenTracer(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &tracing{Tracer: tr, t: t}
+}
+
+// run begins to run the Tracer until the end of the test.
+func (tr *tracing) run() *tracing {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tr.Run(ctx, tr.deliver) }()
+	tr.t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) && !errors.Is(err, os.ErrClosed) {
+			tr.t.Error(err)
+		}
+	})
+	return tr
+}
+
+func (tr *tracing) deliver(batch []trace.Event) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.events = append(tr.events, batch...)
+}
+
+// all are the events until now.
+func (tr *tracing) all() []trace.Event {
+	tr.t.Helper()
+	if err := tr.Sync(context.Background()); err != nil {
+		tr.t.Fatal(err)
+	}
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return slices.Clone(tr.events)
+}
+
+// of are the events of one process until now.
+func (tr *tracing) of(pid int) []trace.Event {
+	tr.t.Helper()
+	return slices.DeleteFunc(tr.all(), func(e trace.Event) bool { return e.PID != pid || e.Kind == trace.Lost })
+}
+
+// lost sums up what Lost events said.
+func (tr *tracing) lost() map[string]uint64 {
+	tr.t.Helper()
+	sum := make(map[string]uint64)
+	for _, e := range tr.all() {
+		if e.Kind == trace.Lost {
+			sum[e.Why] += e.Count
+		}
+	}
+	return sum
+}
+
+// isDirty takes the marks and says whether a process had one.
+func (tr *tracing) isDirty(pid int) bool {
+	pids, complete := tr.TakeDirty()
+	return !complete || slices.Contains(pids, pid)
+}
+
+func kinds(events []trace.Event) []trace.Kind {
+	var list []trace.Kind
+	for _, e := range events {
+		list = append(list, e.Kind)
+	}
+	return list
+}
+
+func count(events []trace.Event, kind trace.Kind) int {
+	n := 0
+	for _, e := range events {
+		if e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// identity of a file as stat shows it.
+func inode(t testing.TB, name string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
+}
+
+// maps are the Maps of one file.
+func mapsOf(events []trace.Event, ino uint64) []trace.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(e trace.Event) bool {
+		return e.Kind != trace.Map || e.File.ID.Ino != ino
+	})
+}
+
+// code makes files of one page.
+func code(t testing.TB, n int) []string {
+	t.Helper()
+	dir := t.TempDir()
+	var names []string
+	for i := range n {
+		name := filepath.Join(dir, fmt.Sprint("code", i))
+		if err := os.WriteFile(name, make([]byte, os.Getpagesize()), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// seeing are the tiers that see mappings and work here.
+func seeing(t *testing.T) []string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("tracing needs root")
+	}
+	var list []string
+	for _, tier := range []string{probe.TierLSM, probe.TierFentry, probe.TierKprobe, probe.TierPerf, probe.TierSysExit} {
+		tr, err := probe.OpenTracer(context.Background(), probe.TracerOptions{Tier: tier})
+		if err == nil {
+			list = append(list, tier)
+			if err := tr.Close(); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if !errors.Is(err, probe.ErrUnavailable) {
+			t.Errorf("%s: %v", tier, err)
+		}
+		// Whether the first three work is up to the kernel's configuration.
+		if tier == probe.TierPerf || tier == probe.TierSysExit && kernelHas(5, 17) {
+			t.Errorf("%s: %v", tier, err)
+		}
+		t.Logf("not here: %v", err)
+	}
+	return list
+}
+
+// eachTier runs a test for every tier that sees mappings.
+func eachTier(t *testing.T, test func(t *testing.T, tier string)) {
+	for _, tier := range seeing(t) {
+		t.Run(tier, func(t *testing.T) { test(t, tier) })
+	}
+}
+
+// before says whether a tier tells of a mapping in advance, and filters repetitions.
+func inKernel(tier string) bool { return tier != probe.TierPerf }

@@ -24,7 +24,20 @@ var layers = map[string][]string{
 	// What runs at one moment, whoever saw it.
 	"internal/snapshot": {"internal/file"},
 	// The kernel side; knows no /proc, no packages, no verdicts.
-	"internal/probe": {"internal/file", "internal/snapshot"},
+	"internal/probe": {"internal/file", "internal/perf", "internal/snapshot", "internal/trace"},
+	// What changes among processes, whoever saw it.
+	"internal/trace": {"internal/snapshot"},
+	// The kernel's side band of performance events; knows no BPF and no /proc.
+	"internal/perf": {"internal/file"},
+	// The state of what runs; no I/O, no clock, no packages, no verdicts.
+	"internal/track": {"internal/file", "internal/snapshot", "internal/trace"},
+	// That package databases changed and have settled; knows no packages.
+	"internal/watch": {"internal/file"},
+	// What was seen, over restarts; knows no decisions.
+	"internal/store": {},
+	// The daemon's own life: what it may do, and that there is one.
+	"internal/privilege": {},
+	"internal/lock":      {},
 	// /proc under a given root; knows no BPF and no decisions.
 	"internal/proc": {"internal/file", "internal/snapshot"},
 	// Who shipped a file; the databases know nothing of one another.
@@ -39,16 +52,22 @@ var layers = map[string][]string{
 	"internal/host": {"internal/file"},
 	// The verdicts: the only place where facts meet.
 	"sensor": {"internal/file", "internal/host", "internal/owner", "internal/owner/dpkg", "internal/probe", "internal/proc",
-		"internal/snapshot", "internal/workload", "internal/workload/systemd"},
+		"internal/snapshot", "internal/store", "internal/trace", "internal/track", "internal/watch", "internal/workload", "internal/workload/systemd"},
+	// The outputs know only the verdicts, and nothing of one another.
+	"internal/api":          {"sensor"},
+	"internal/sink/metrics": {"sensor"},
+	"internal/sinktest":     {"sensor"},
 	// What a person asks a report for; decides nothing.
 	"internal/filter": {"sensor"},
-	"cmd/sensor":      {"internal/filter", "sensor"},
+	"cmd/sensor":      {"internal/api", "internal/filter", "internal/lock", "internal/privilege", "internal/sink/metrics", "sensor"},
 	// Generates docs/report.schema.json.
 	"internal/schema": {"sensor"},
 	// The labs see the program from outside.
 	"test/lab":    {"sensor"},
 	"test/cases":  {"sensor", "test/lab"},
 	"test/debian": {"sensor", "test/lab"},
+	"test/deploy": {"sensor", "test/lab"},
+	"test/live":   {"sensor", "test/lab"},
 	"test/bench":  {"sensor", "test/lab"},
 }
 

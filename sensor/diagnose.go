@@ -35,7 +35,7 @@ func (s *Sensor) Diagnose(ctx context.Context) (*Diagnosis, error) {
 		d.Checks = append(d.Checks, Check{Name: "procfs", Level: LevelFail, Found: text(err.Error()), Remedy: "mount a procfs, or name it with --proc"})
 		return d, nil
 	}
-	d.Checks = append(d.Checks, procfs(fs), memory(fs), mapFiles(fs), packageDatabase(root), history(root), changelogs(root))
+	d.Checks = append(d.Checks, procfs(fs), processMemory(fs), mapFiles(fs), packageDatabase(root), history(root), changelogs(root))
 	for _, src := range sources() {
 		began := time.Now()
 		list, err := src.take(ctx, fs)
@@ -135,9 +135,9 @@ func procfs(fs proc.FS) Check {
 	return c
 }
 
-// memory reports whether names can be read from the memory of processes, on the
+// processMemory reports whether names can be read from the memory of processes, on the
 // sensor's own parent.
-func memory(fs proc.FS) Check {
+func processMemory(fs proc.FS) Check {
 	p, err := fs.Process(os.Getppid())
 	if err != nil {
 		return Check{"process memory", false, LevelWarn, text(err.Error()), ""}

@@ -26,6 +26,8 @@ type Diagnosis struct {
 	Sources []Check `json:"sources"`
 	// Source is the one that "auto" takes, empty when none works.
 	Source string `json:"source"`
+	// Tracking is how the running sensor sees changes; null if none was asked.
+	Tracking *Tracking `json:"tracking,omitempty"`
 }
 
 // Level is how much the outcome of a check matters.

@@ -50,6 +50,27 @@
 // truncated. Without proof, the modification time has to do, and the verdict says
 // that it is only likely.
 //
+// # A sensor that runs
+//
+//	err := sensor.New(sensor.Options{Live: sensor.LiveOptions{Sinks: sinks}}).Run(ctx)
+//
+// Events mark processes as changed; a look decides. So there is one way only in
+// which verdicts come about, the one above, and what Run adds is where its inputs
+// come from:
+//
+//   - probe.Tracer tells of forks, execs, mappings and exits (trace.Event), and
+//     which processes it had to leave out.
+//   - track.State keeps what runs, pure and without a clock, and says what has to be
+//     read again.
+//   - watch.Watcher tells that a package database changed and has settled.
+//   - memory is what is dear to find out anew: names, owners, and which package
+//     version each file was when it was seen (evidence Observed).
+//   - The worker, one goroutine, reads again what is marked, judges, and answers
+//     questions. It looks at the whole only if what changed is not plainly current.
+//   - ledger turns one report after another into events and exposures, and book
+//     keeps these in the store.
+//   - Sinks serve the world. They see a Live and nothing below it.
+//
 // # Three answers
 //
 // What cannot be read, raced away or is not certain is Unknown, and the report

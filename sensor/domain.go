@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,29 @@ var (
 	orchestratorPrograms = []string{"kubelet", "kube-proxy", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd",
 		"k3s", "k0s", "rke2", "hyperkube", "mesos-agent", "mesos-master", "mesos-slave", "openshift", "nomad"}
 )
+
+// packages of these domains that are called otherwise than their programs.
+var (
+	runtimePackages      = []string{"docker.io", "docker-ce", "docker-engine", "moby-engine", "containerd.io", "cri-o", "cri-tools"}
+	orchestratorPackages = []string{"kubeadm", "kubernetes", "etcd-server", "mesos", "origin"}
+)
+
+// domainOfPackage says to which patch domain a package belongs, by its own name or
+// that of its source.
+func domainOfPackage(name, source string) Domain {
+	for _, n := range []string{name, source} {
+		switch {
+		case slices.Contains(runtimePackages, n):
+			return DomainRuntime
+		case slices.Contains(orchestratorPackages, n):
+			return DomainOrchestrator
+		}
+		if d := domainOf("", n); d != DomainHost {
+			return d
+		}
+	}
+	return DomainHost
+}
 
 // domainOf says to which patch domain a program belongs.
 func domainOf(exe, comm string) Domain {

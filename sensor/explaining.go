@@ -25,9 +25,15 @@ func (s *Sensor) Explain(ctx context.Context, target string) (*Explanation, erro
 		return nil, err
 	}
 	defer sc.close()
+	e := sc.explain(ctx, target)
+	e.ScannedAt, e.DurationSeconds = began.UTC(), time.Since(began).Seconds()
+	return e, nil
+}
+
+func (sc *scan) explain(ctx context.Context, target string) *Explanation {
 	e := &Explanation{
-		Schema: ExplanationSchema, Version: s.opts.Version, Host: sc.describe(), Source: sc.source,
-		ScannedAt: began.UTC(), Target: text(target), Complete: true, Workloads: []ExplainedWorkload{},
+		Schema: ExplanationSchema, Version: sc.opts.Version, Host: sc.describe(), Source: sc.source,
+		Target: text(target), Complete: true, Workloads: []ExplainedWorkload{},
 	}
 	actors := sc.newActors(os.Getpid())
 	groups := make(map[string]*group)
@@ -53,8 +59,7 @@ func (s *Sensor) Explain(ctx context.Context, target string) (*Explanation, erro
 	sc.warnDatabases()
 	e.Warnings = sc.warnings.all()
 	e.Complete = e.Complete && len(e.Warnings) == 0
-	e.DurationSeconds = time.Since(began).Seconds()
-	return e, nil
+	return e
 }
 
 func (sc *scan) isTarget(p *process, w workload.Workload, target string) bool {
@@ -91,15 +96,12 @@ func (sc *scan) ownAll(g *group) {
 		for _, c := range classes {
 			paths = append(paths, c.shown)
 		}
-		owned, err := pk.db.Owners(paths)
-		if err != nil {
+		if err := pk.ask(paths); err != nil {
 			sc.warnings.add(pk.root.Name(), err, "")
 			continue
 		}
 		for _, c := range classes {
-			if o, ok := owned[c.shown]; ok {
-				c.shownOwner = &o
-			}
+			c.shownOwner = pk.owned[c.shown]
 		}
 	}
 }
@@ -160,7 +162,7 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 		case j.verdict.Reason == Identical:
 			l.LoadedVersion, l.Evidence = text(o.Package.Version), Matched
 		default:
-			version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, c, p.started)
+			version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
 			l.LoadedVersion, l.Evidence = text(version), evidence
 		}
 	}
@@ -226,7 +228,11 @@ func (sc *scan) steps(p *process, j judgement) []string {
 			how += ", which is gone: it may be older than this"
 		}
 	}
-	add("mapped at the earliest %s (%s)", p.started.UTC().Format(time.RFC3339Nano), how)
+	if m, ok := p.mappingOf(c); ok && m.At != 0 {
+		add("mapped at %s, as was seen", sc.boot.Wall(m.At).UTC().Format(time.RFC3339Nano))
+	} else {
+		add("mapped at the earliest %s (%s)", p.started.UTC().Format(time.RFC3339Nano), how)
+	}
 	if f.Kernel {
 		add("the kernel names the mapping %q, which is not a file of any file system", c.file.shown)
 		return s

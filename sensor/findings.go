@@ -31,6 +31,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 		w := actors.workload(p)
 		seen[w.Key] = true
 		m := member{p, sc.suspects(ctx, p)}
+		sc.noteStale(m.suspects)
 		if len(m.suspects) == 0 && p.Err == nil {
 			continue
 		}
@@ -156,6 +157,9 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 	for _, j := range m.suspects {
 		c := j.class
 		f := File{Path: text(j.path()), State: j.verdict.State, Reason: j.verdict.Reason}
+		if at, ok := p.mappingOf(c); ok && at.At != 0 {
+			f.LoadedAt = moment(sc.boot.Wall(at.At).Round(time.Microsecond))
+		}
 		f.LoadedBuildID, f.InstalledBuildID = sc.buildIDs(ctx, j)
 		if f.State != Stale {
 			f.Detail = j.verdict.Rule
@@ -167,7 +171,7 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 			f.Package = text(o.Package.Name)
 			version, evidence := "", EvidenceUnknown
 			if j.verdict.State == Stale || j.verdict.State == Missing {
-				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, c, p.started)
+				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
 			}
 			t.add(c.owners, o.Package, version, evidence, j.verdict.State)
 		}

@@ -24,14 +24,15 @@ type judgement struct {
 // decide judges one of a process's loads.
 func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 	f := c.facts
-	f.Started = p.started
-	f.LinkChanged = c.linkChanged.After(p.started)
-	changed := f.MappedKnown && f.Mapped.Ctime.After(p.started)
+	seen := false
+	f.Started, seen = sc.loadedSince(p, c)
+	f.LinkChanged = c.linkChanged.After(f.Started)
+	changed := f.MappedKnown && f.Mapped.Ctime.After(f.Started)
 	f.Renamed = c.renamed && changed
 	if (c.guessed || c.bySoname) && f.Shown == Same && f.ByName == Other && !changed && !f.LinkChanged {
 		f.ByName, f.Content = Unnamed, NotKnown
 	}
-	f.Inherited = p.inherited && f.MappedKnown && f.Mapped.Ctime.After(oldest(p))
+	f.Inherited = !seen && p.inherited && f.MappedKnown && f.Mapped.Ctime.After(oldest(p))
 	if !f.Kernel && (f.Shown == Gone || f.Unusable) {
 		f.WasNeeded, f.Needed = sc.needed(ctx, p, c)
 	}
@@ -50,6 +51,24 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 		v = Decide(f)
 	}
 	return judgement{c, v, f}
+}
+
+// clockSlack is how far the kernel's clock for change times, which ticks at least
+// every 10 ms, may lag behind the one by which events are told.
+const clockSlack = 20 * time.Millisecond
+
+// loadedSince is the earliest moment at which a process can have loaded a file, and
+// whether that was seen.
+func (sc *scan) loadedSince(p *process, c *class) (at time.Time, seen bool) {
+	m, ok := p.mappingOf(c)
+	if !ok || m.At == 0 {
+		return p.started, false
+	}
+	at = sc.boot.Wall(m.At).Add(-clockSlack)
+	if at.Before(p.started) {
+		return p.started, true
+	}
+	return at, true
 }
 
 // inheritance is how long before its fork the vanished ancestors of a process may

@@ -44,22 +44,23 @@ func (n loadName) absolute(shown string) loadName {
 // memory: they are evidence only together with what they lead to.
 type loadNames struct {
 	exe    loadName
-	mapped []mappedName // of its mappings, same order; nil if none is known
+	mapped []mappedName // by start, ascending
 }
 
-// mappedName is the name of the object in the dynamic loader's list to which a
-// mapping seems to belong, with that object's load bias.
+// mappedName is the name of the object in the dynamic loader's list to which the
+// mapping at start seems to belong, with that object's load bias.
 type mappedName struct {
-	text string
-	bias uint64
+	start, bias uint64
+	text        string
 }
 
-// of returns the name by which the i-th mapping m was loaded, and the bias.
-func (n *loadNames) of(i int, m snapshot.Mapping) (loadName, uint64) {
+// of returns the name by which a mapping was loaded, and the bias.
+func (n *loadNames) of(m snapshot.Mapping) (loadName, uint64) {
 	if m.Exe {
 		return n.exe, 0
 	}
-	if n.mapped == nil {
+	i, ok := slices.BinarySearchFunc(n.mapped, m.Start, func(a mappedName, start uint64) int { return cmp.Compare(a.start, start) })
+	if !ok {
 		return loadName{}, 0
 	}
 	return loadName{text: n.mapped[i].text}, n.mapped[i].bias
@@ -71,24 +72,34 @@ const patience = 2 * time.Second
 
 var errStuck = fmt.Errorf("its memory did not answer within %s, so the names by which it loaded its code are not known", patience)
 
-// readNames reads the names of all processes. What cannot be read is left out: the
-// kernel's own names then have to do.
-func (sc *scan) readNames(ctx context.Context) ([]loadNames, error) {
-	all := make([]loadNames, 0, len(sc.processes))
-	for len(all) < len(sc.processes) {
-		r := newNameReader(sc.processes[len(all):])
+// readNames reads the names of those processes whose names are not remembered.
+// What cannot be read is left out: the kernel's own names then have to do.
+func (sc *scan) readNames(ctx context.Context) error {
+	var todo []*process
+	for _, p := range sc.processes {
+		if p.names == nil {
+			todo = append(todo, p)
+		}
+	}
+	for len(todo) > 0 {
+		r := newNameReader(todo)
 		go r.run()
 		got, stuck := r.wait(ctx)
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, got...)
+		for i := range got {
+			todo[i].names = &got[i]
+			got[i].exe = sc.executed(todo[i], got[i].exe.text)
+		}
+		todo = todo[len(got):]
 		if stuck {
-			sc.warnings.add(fmt.Sprintf("process %d", sc.processes[len(all)].PID), errStuck, "")
-			all = append(all, loadNames{})
+			sc.warnings.add(fmt.Sprintf("process %d", todo[0].PID), errStuck, "")
+			todo[0].names = new(loadNames)
+			todo = todo[1:]
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // nameReader reads names of one process after another. It is left behind, with all
@@ -192,13 +203,14 @@ func (r *nameReader) read(p *process) loadNames {
 // belong: the one whose bias is the last at or below it.
 func (r *nameReader) attribute(mappings []snapshot.Mapping) []mappedName {
 	slices.SortFunc(r.linked, func(a, b linkedName) int { return cmp.Compare(a.bias, b.bias) })
-	names := make([]mappedName, len(mappings))
-	for i, m := range mappings {
+	names := make([]mappedName, 0, len(mappings))
+	for _, m := range mappings {
 		at := sort.Search(len(r.linked), func(i int) bool { return r.linked[i].bias > m.Start }) - 1
 		if at >= 0 && !m.Exe {
-			names[i] = mappedName{r.intern(r.linked[at].name), r.linked[at].bias}
+			names = append(names, mappedName{m.Start, r.linked[at].bias, r.intern(r.linked[at].name)})
 		}
 	}
+	slices.SortFunc(names, func(a, b mappedName) int { return cmp.Compare(a.start, b.start) })
 	return names
 }
 

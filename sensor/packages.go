@@ -2,7 +2,6 @@ package sensor
 
 import (
 	"context"
-	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -14,9 +13,12 @@ import (
 
 // packages is the package database of one root, with what was asked of it.
 type packages struct {
-	root *file.Root
-	db   database // nil if the root has none
-	err  error    // why it could not be read
+	root    *file.Root
+	manager manager
+	db      database // nil if the root has none
+	err     error    // why it could not be read
+	// owned are the owners that were asked for so far; nil where there is none.
+	owned map[string]*owner.Owned
 	// history holds each package's changes, by name and architecture; nil
 	// until it was read.
 	history map[nameArch][]owner.Change
@@ -24,6 +26,10 @@ type packages struct {
 	// classes are those whose files' owners matter.
 	classes []*class
 	cves    map[span]changes
+}
+
+func newPackages(root *file.Root, m manager) *packages {
+	return &packages{root: root, manager: m, owned: make(map[string]*owner.Owned), cves: make(map[span]changes)}
 }
 
 type nameArch struct{ name, arch string }
@@ -56,6 +62,7 @@ func (sc *scan) packagesOf(v *view) *packages {
 			v.db = shared
 			return v.db
 		}
+		v.db = newPackages(v.root, m)
 		sc.databases[id] = v.db
 		db, err := m.open(v.root)
 		switch {
@@ -67,7 +74,6 @@ func (sc *scan) packagesOf(v *view) *packages {
 		default:
 			v.db.db = db
 		}
-		v.db.cves = make(map[span]changes)
 		return v.db
 	}
 	if sc.hidesDatabase(v) {
@@ -108,11 +114,13 @@ func identityOf(root *file.Root, marks []string) (file.ID, bool) {
 // an owner, in one pass over each database.
 func (sc *scan) own(ctx context.Context) error {
 	var asked []*packages
+	began := time.Now()
+	observe := sc.mem.wants(began)
 	for _, c := range sc.order {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if c.base == nil || c.facts.Kernel || !sc.needsOwner(c) {
+		if c.base == nil || c.facts.Kernel || !observe && !sc.needsOwner(c) {
 			continue
 		}
 		pk := sc.packagesOf(c.base)
@@ -124,6 +132,9 @@ func (sc *scan) own(ctx context.Context) error {
 	}
 	for _, pk := range asked {
 		sc.askOwners(ctx, pk)
+	}
+	if observe {
+		sc.mem.asked(began, time.Now())
 	}
 	for _, c := range sc.order {
 		if sc.changedInPlace(c) && c.shownOwner != nil {
@@ -166,9 +177,7 @@ func (sc *scan) askOwners(ctx context.Context, pk *packages) {
 			paths = append(paths, c.otherPath)
 		}
 	}
-	slices.Sort(paths)
-	owned, err := pk.db.Owners(slices.Compact(paths))
-	if err != nil {
+	if err := pk.ask(paths); err != nil {
 		pk.err = err
 		sc.warnings.add(pk.root.Name(), err, "")
 		return
@@ -182,18 +191,36 @@ func (sc *scan) askOwners(ctx context.Context, pk *packages) {
 		return answer(found)
 	}
 	for _, c := range pk.classes {
-		if o, ok := owned[c.shown]; ok {
-			c.shownOwner = &o
-		}
+		c.shownOwner = pk.owned[c.shown]
 		c.facts.ShownOwned = missing(c.shownOwner != nil)
 		if c.otherOK {
-			if o, ok := owned[c.otherPath]; ok {
-				c.otherOwner = &o
-			}
+			c.otherOwner = pk.owned[c.otherPath]
 			c.facts.OtherOwned = missing(c.otherOwner != nil)
 		}
 	}
 	sc.askProviders(ctx, pk)
+}
+
+// ask finds the owners of those paths that were not asked for before.
+func (pk *packages) ask(paths []string) error {
+	paths = slices.DeleteFunc(paths, func(path string) bool { _, known := pk.owned[path]; return known })
+	if len(paths) == 0 {
+		return nil
+	}
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
+	found, err := pk.db.Owners(paths)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if o, ok := found[path]; ok {
+			pk.owned[path] = &o
+		} else {
+			pk.owned[path] = nil
+		}
+	}
+	return nil
 }
 
 // askProviders looks for packages that ship, under another name, what a file
@@ -279,102 +306,4 @@ func (sc *scan) checksum(ctx context.Context, c *class) {
 		return
 	}
 	c.facts.Checksum, c.facts.ChecksumRecorded = answer(have == sum.MD5), sum.RecordedAt
-}
-
-// changes are what a package's changelog lists between two versions.
-type changes struct {
-	cves    []string // nil if not known
-	urgency string
-}
-
-// changesOf reads what changed in a package since the loaded version.
-func (sc *scan) changesOf(pk *packages, p owner.Package, loaded string) changes {
-	key := span{p, loaded}
-	if ch, ok := pk.cves[key]; ok {
-		return ch
-	}
-	var ch changes
-	log, err := pk.db.Changelog(p, loaded)
-	switch {
-	case errors.Is(err, owner.ErrNoChangelog):
-		// Not known, which the report shows as null.
-	case err != nil:
-		sc.warnings.add(pk.root.Name(), err, "")
-	default:
-		ch = summarise(log)
-	}
-	pk.cves[key] = ch
-	return ch
-}
-
-// urgencies, least first (Debian policy 5.6.17).
-var urgencies = []string{"", "low", "medium", "high", "emergency", "critical"}
-
-func summarise(log owner.Changelog) changes {
-	var ch changes
-	seen := make(map[string]bool)
-	for _, e := range log.Entries {
-		if slices.Index(urgencies, e.Urgency) > slices.Index(urgencies, ch.urgency) {
-			ch.urgency = e.Urgency
-		}
-		for _, cve := range e.CVEs {
-			if !seen[cve] {
-				seen[cve] = true
-				ch.cves = append(ch.cves, cve)
-			}
-		}
-	}
-	if ch.urgency == "critical" {
-		ch.urgency = "emergency" // the two are the same word in Debian
-	}
-	if ch.cves == nil && log.Complete {
-		ch.cves = []string{}
-	}
-	slices.Sort(ch.cves)
-	return ch
-}
-
-// loadedVersion says which version of a package a process runs, given one of its
-// files, and how that is known.
-func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package, c *class, started time.Time) (string, Evidence) {
-	if version := sc.embedded(ctx, p, c); version != "" {
-		return version, Embedded
-	}
-	if pk.history == nil {
-		pk.history = make(map[nameArch][]owner.Change)
-		history, err := pk.db.History()
-		if err != nil {
-			sc.warnings.add(pk.root.Name(), err, "")
-		}
-		for _, ch := range history {
-			key := nameArch{ch.Name, ch.Arch}
-			pk.history[key] = append(pk.history[key], ch)
-		}
-	}
-	// The inode's ctime is the moment at which the old file lost its last
-	// name, as long as it has none.
-	var replaced time.Time
-	if c.file.known && c.file.info.Nlink == 0 {
-		replaced = c.file.info.Ctime
-	}
-	version, ok := owner.LoadedVersion(pk.history[nameArch{p.Name, p.Arch}], p.Name, p.Arch, p.Version, started, replaced)
-	if !ok {
-		return "", EvidenceUnknown
-	}
-	return version, History
-}
-
-// embedded is the version that the mapped file itself names in .note.package
-// (systemd's ELF package metadata). Debian writes the source package's name and
-// version there, so it stands for this package only where the two versions agree.
-func (sc *scan) embedded(ctx context.Context, p owner.Package, c *class) string {
-	e, err := sc.elf(ctx, c.file)
-	if err != nil || e.PackageNote == nil {
-		return ""
-	}
-	n := e.PackageNote
-	if n.Name == p.Name || (n.Name == p.Source && p.Version == p.SourceVersion) {
-		return n.Version
-	}
-	return ""
 }

@@ -95,15 +95,16 @@ type Report struct {
 	Summary  Summary   `json:"summary"`
 	Findings []Finding `json:"findings"`
 	// Seen lists what was looked at, so that a question about one process or
-	// workload is not answered by its absence. It is not part of the document.
-	Seen []Seen `json:"-"`
+	// workload is not answered by its absence. It is in the document only where
+	// it was asked for.
+	Seen []Seen `json:"seen,omitempty"`
 }
 
 // Seen is one process that a scan looked at.
 type Seen struct {
-	PID      int
-	UID      uint32
-	Workload string
+	PID      int    `json:"pid"`
+	UID      uint32 `json:"uid"`
+	Workload string `json:"workload"`
 }
 
 // Host names the machine.
@@ -163,6 +164,8 @@ type Finding struct {
 	Remedy    Remedy     `json:"remedy"`
 	Packages  []Package  `json:"packages"`
 	Processes []Process  `json:"processes"`
+	// ProcessesOmitted is how many more processes there are than an event lists.
+	ProcessesOmitted int `json:"processes_omitted,omitempty"`
 }
 
 // Workload is the thing to act on.
@@ -243,10 +246,13 @@ type Process struct {
 	PID          int       `json:"pid"`
 	ContainerPID int       `json:"container_pid"`
 	StartTime    time.Time `json:"start_time"`
-	Comm         string    `json:"comm"`
-	Exe          string    `json:"exe"`
-	UID          uint32    `json:"uid"`
-	Files        []File    `json:"files"`
+	// EndedAt is set for a process that is not there any more: it ran old code
+	// and ended before a scan could have met it.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+	Comm    string     `json:"comm"`
+	Exe     string     `json:"exe"`
+	UID     uint32     `json:"uid"`
+	Files   []File     `json:"files"`
 }
 
 // File is one loaded file that is not known to be current.

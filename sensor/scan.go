@@ -32,6 +32,10 @@ type scan struct {
 	order     []*class // classes as they were met
 	databases map[file.ID]*packages
 	warnings  warnings
+	// stale is one judgement for each class of which one is stale.
+	stale map[*class]judgement
+	// mem is what a running sensor remembers; nil in a scan on its own.
+	mem *memory
 }
 
 // process is one process of the snapshot with what was made of it.
@@ -44,6 +48,8 @@ type process struct {
 	// inherited says that the code was mapped by an ancestor that is gone, so
 	// that started may be too late.
 	inherited bool
+	names     *loadNames
+	key       nameKey  // of a running sensor
 	classes   []*class // of Mappings, same order
 	gone      bool
 	needs     *needs     // what its objects need, once asked for
@@ -59,6 +65,7 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		files:        make(map[*snapshot.File]*loaded),
 		classes:      make(map[classKey]*class),
 		databases:    make(map[file.ID]*packages),
+		stale:        make(map[*class]judgement),
 	}
 }
 
@@ -66,7 +73,9 @@ func (sc *scan) close() {
 	for _, v := range sc.views {
 		v.close()
 	}
-	sc.root.Close()
+	if sc.mem == nil {
+		sc.root.Close()
+	}
 }
 
 // open opens a process of the snapshot, or fails with proc.ErrGone when its
@@ -89,7 +98,7 @@ func (sc *scan) open(p *process) (*proc.Process, error) {
 }
 
 // run judges a snapshot: who mapped what, what stands there now, who owns it.
-func (sc *scan) run(ctx context.Context, list []snapshot.Process) error {
+func (sc *scan) run(ctx context.Context, list []remembered) error {
 	sc.adopt(list)
 	for i, p := range sc.processes {
 		if i%64 == 0 {
@@ -101,8 +110,7 @@ func (sc *scan) run(ctx context.Context, list []snapshot.Process) error {
 		sc.examine(p)
 	}
 	sc.fallBack()
-	names, err := sc.readNames(ctx)
-	if err != nil {
+	if err := sc.readNames(ctx); err != nil {
 		return err
 	}
 	for i, p := range sc.processes {
@@ -112,7 +120,7 @@ func (sc *scan) run(ctx context.Context, list []snapshot.Process) error {
 			}
 			sc.opts.Progress(len(sc.processes)+i, 2*len(sc.processes), "comparing with disk")
 		}
-		sc.classify(ctx, p, &names[i])
+		sc.classify(ctx, p)
 	}
 	sc.opts.Progress(2*len(sc.processes), 2*len(sc.processes), "reading package databases")
 	return sc.own(ctx)
@@ -120,11 +128,11 @@ func (sc *scan) run(ctx context.Context, list []snapshot.Process) error {
 
 // adopt takes over the snapshot and finds out since when each process can have
 // had its mappings.
-func (sc *scan) adopt(list []snapshot.Process) {
+func (sc *scan) adopt(list []remembered) {
 	processes := make([]process, len(list))
 	for i := range list {
 		p := &processes[i]
-		p.Process = list[i]
+		p.Process, p.names, p.key = list[i].Process, list[i].names, list[i].key
 		p.born = sc.boot.Wall(p.Start + p.Uncertainty)
 		sc.processes = append(sc.processes, p)
 		sc.byPID[p.PID] = p
@@ -256,11 +264,10 @@ func (sc *scan) fallBack() {
 }
 
 // classify finds the class of each of the process's mappings.
-func (sc *scan) classify(ctx context.Context, p *process, names *loadNames) {
-	names.exe = sc.executed(p, names.exe.text)
+func (sc *scan) classify(ctx context.Context, p *process) {
 	p.classes = make([]*class, len(p.Mappings))
 	for i, m := range p.Mappings {
-		name, bias := names.of(i, m)
+		name, bias := p.names.of(m)
 		key := classKey{sc.files[m.File], p.view, name, m.Exe}
 		c := sc.classes[key]
 		if c == nil {

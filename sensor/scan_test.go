@@ -28,7 +28,7 @@ func TestAdopt(t *testing.T) {
 	}
 	for range 2 {
 		sc := &scan{boot: snapshot.BootTime(start), byPID: make(map[int]*process)}
-		sc.adopt(list)
+		sc.adopt(inputsOf(list))
 		for pid, want := range map[int]time.Duration{5: 10, 6: 10, 9: 10, 7: 30, 1: 1, 8: 40, 20: 50, 21: 50} {
 			if got := sc.byPID[pid].started; !got.Equal(start.Add(want * time.Second)) {
 				t.Errorf("process %d started %v after boot, want %d s", pid, got.Sub(start), want)

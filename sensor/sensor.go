@@ -35,6 +35,8 @@ type Options struct {
 	// Progress is called now and then with how far a scan has come. It may be
 	// nil.
 	Progress func(done, total int, what string)
+	// Live says how Run works; Scan, Explain and Diagnose do not use it.
+	Live LiveOptions
 	// Log may be nil.
 	Log *zap.Logger
 }
@@ -52,6 +54,8 @@ type database interface {
 	History() ([]owner.Change, error)
 	// Changelog lists what is newer than version after in the package.
 	Changelog(p owner.Package, after string) (owner.Changelog, error)
+	// Packages lists what may have files in the root, by name and architecture.
+	Packages() []owner.Package
 	// Problems are the defects met so far; all else is still answered.
 	Problems() []error
 }
@@ -62,13 +66,23 @@ type manager struct {
 	// marks are the files of which one exists in a root that has such a
 	// database; their identity is that of the database.
 	marks []string
-	open  func(*file.Root) (database, error)
+	// journals are files that change with the database as well.
+	journals []string
+	open     func(*file.Root) (database, error)
+	// busy reports whether the package manager is at work in a root.
+	busy func(*file.Root) (bool, error)
 }
 
 // managers are all kinds of package databases.
 func managers() []manager {
 	return []manager{
-		{"dpkg", []string{"var/lib/dpkg/status", "var/lib/dpkg/status.d"}, func(r *file.Root) (database, error) { return dpkg.Open(r) }},
+		{
+			name:     "dpkg",
+			marks:    []string{"var/lib/dpkg/status", "var/lib/dpkg/status.d"},
+			journals: []string{"var/lib/dpkg/updates"},
+			open:     func(r *file.Root) (database, error) { return dpkg.Open(r) },
+			busy:     dpkg.Busy,
+		},
 	}
 }
 
@@ -148,18 +162,25 @@ func (s *Sensor) judge(ctx context.Context) (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if self, err := fs.Process(os.Getpid()); err == nil {
-		if mounts, err := self.Mounts(); err == nil {
-			keepAway(root, s.opts.Root, mounts)
-		}
-		self.Close()
-	}
 	sc := newScan(s, fs, root, source, boot)
-	if err := sc.run(ctx, list); err != nil {
+	sc.keepHostAway()
+	if err := sc.run(ctx, inputsOf(list)); err != nil {
 		sc.close()
 		return nil, err
 	}
 	return sc, nil
+}
+
+// keepHostAway makes the host's root avoid mounts that need not answer.
+func (sc *scan) keepHostAway() {
+	self, err := sc.fs.Process(os.Getpid())
+	if err != nil {
+		return
+	}
+	defer self.Close()
+	if mounts, err := self.Mounts(); err == nil {
+		keepAway(sc.root, sc.opts.Root, mounts)
+	}
 }
 
 // bootTime reads both clocks, close together.

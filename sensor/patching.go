@@ -1,0 +1,200 @@
+package sensor
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
+	"github.com/patchsensor/patchsensor/internal/store"
+	"github.com/patchsensor/patchsensor/internal/watch"
+)
+
+// packageVersion is one installed package, as lists of packages are kept.
+type packageVersion struct {
+	Manager string `json:"m"`
+	Name    string `json:"n"`
+	Arch    string `json:"a"`
+	Version string `json:"v"`
+	Source  string `json:"s,omitempty"`
+}
+
+func versionsOf(db database) []packageVersion {
+	var list []packageVersion
+	for _, p := range db.Packages() {
+		v := packageVersion{Manager: p.Manager, Name: p.Name, Arch: p.Arch, Version: p.Version}
+		if p.Source != p.Name {
+			v.Source = p.Source
+		}
+		list = append(list, v)
+	}
+	slices.SortFunc(list, compareVersions)
+	return list
+}
+
+func compareVersions(a, b packageVersion) int {
+	return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch))
+}
+
+// diff lists what changed between two lists of packages. Several versions of a
+// package that are installed at once are told apart by architecture alone.
+func diff(before, after []packageVersion) []Patch {
+	var list []Patch
+	change := func(p packageVersion, from, to string) {
+		source := p.Source
+		if source == "" {
+			source = p.Name
+		}
+		list = append(list, Patch{Manager: p.Manager, Package: p.Name, Source: source, Arch: p.Arch, From: from, To: to})
+	}
+	for len(before) > 0 || len(after) > 0 {
+		order := 0
+		switch {
+		case len(before) == 0:
+			order = 1
+		case len(after) == 0:
+			order = -1
+		default:
+			order = compareVersions(before[0], after[0])
+		}
+		switch {
+		case order < 0:
+			change(before[0], before[0].Version, "")
+			before = before[1:]
+		case order > 0:
+			change(after[0], "", after[0].Version)
+			after = after[1:]
+		default:
+			if before[0].Version != after[0].Version {
+				change(after[0], before[0].Version, after[0].Version)
+			}
+			before, after = before[1:], after[1:]
+		}
+	}
+	return list
+}
+
+// targets are the package databases to watch.
+func (d *daemon) targets() []watch.Target {
+	var list []watch.Target
+	for _, m := range managers() {
+		list = append(list, watch.Target{
+			Name: m.name, Root: d.opts.Root, Paths: m.marks,
+			Busy: func() (bool, error) { return m.busy(d.locks) },
+		})
+	}
+	return list
+}
+
+// packagesKey is where the store keeps the list of packages of the host.
+const packagesKey = "packages/host"
+
+// changed follows a change of a package database.
+func (d *daemon) changed(ctx context.Context, c watch.Change) error {
+	if c.Err != nil {
+		d.log.Warn("package database", zap.String("database", c.Target), zap.Error(c.Err))
+	}
+	d.mem.forget()
+	if d.tracer == nil {
+		if err := d.resync(ctx); err != nil {
+			return err
+		}
+	} else if _, _, err := d.refresh(ctx); err != nil {
+		return err
+	}
+	// What changed is told before what that makes stale.
+	sc := newScan(d.Sensor, d.fs, d.root, SourceDaemon, snapshot.BootTime{})
+	d.mem.hostPackages(sc)
+	d.recordPatches(ctx, c.First, c.Last, sc.describe())
+	return d.rejudge(ctx)
+}
+
+// recordPatches compares the host's packages with those that were there when it
+// was last asked.
+func (d *daemon) recordPatches(ctx context.Context, first, last time.Time, h Host) {
+	pk := d.mem.host
+	if pk == nil || pk.db == nil {
+		return
+	}
+	now := versionsOf(pk.db)
+	before := d.packages
+	d.packages = now
+	if before == nil || slices.Equal(before, now) {
+		if before == nil {
+			d.keepPackages(ctx, nil, h)
+		}
+		return
+	}
+	patches := diff(before, now)
+	history, err := pk.db.History()
+	if err != nil {
+		d.log.Warn("the package manager's log cannot be read", zap.Error(err))
+	}
+	for i := range patches {
+		p := &patches[i]
+		p.Domain, p.Root = domainOfPackage(p.Package, p.Source), d.opts.Root
+		p.Time = patchedAt(history, p, first, last).UTC()
+	}
+	d.keepPackages(ctx, patches, h)
+}
+
+// patchedAt is when a package changed, by the log where that tells.
+func patchedAt(history []owner.Change, p *Patch, first, last time.Time) time.Time {
+	for i := len(history) - 1; i >= 0; i-- {
+		c := &history[i]
+		if c.Name != p.Package || c.To != p.To || c.Arch != "" && c.Arch != p.Arch {
+			continue
+		}
+		// The log is written in whole seconds.
+		if !c.End.IsZero() && !c.End.Before(first.Add(-time.Minute)) && !c.End.After(last.Add(time.Minute)) {
+			return c.End
+		}
+		break
+	}
+	return last
+}
+
+// keepPackages writes down the list of packages together with what changed in it,
+// so that neither is there without the other.
+func (d *daemon) keepPackages(ctx context.Context, patches []Patch, h Host) {
+	body, err := json.Marshal(d.packages)
+	if err != nil {
+		d.log.Error("list of packages cannot be written down", zap.Error(err))
+		return
+	}
+	n := &entry{Batch: store.Batch{Meta: map[string]string{packagesKey: string(body)}}}
+	for i := range patches {
+		p := &patches[i]
+		n.Patches = append(n.Patches, store.Patch{At: p.Time, Domain: string(p.Domain), Root: p.Root, Manager: p.Manager,
+			Package: p.Package, Source: p.Source, Arch: p.Arch, From: p.From, To: p.To})
+		n.entries.events = append(n.entries.events, Event{Schema: EventSchema, Time: p.Time, Type: EventPatch, Host: h, Patch: p})
+	}
+	d.book.add(ctx, n)
+	d.vitals.patched(patches)
+}
+
+// recallPackages takes over the list of packages from before the sensor was last
+// stopped: what changed since is told, too.
+func (d *daemon) recallPackages(ctx context.Context) {
+	if d.book.store == nil {
+		return
+	}
+	body, ok, err := d.book.store.Meta(ctx, packagesKey)
+	if err == nil && ok {
+		var list []packageVersion
+		if err = json.Unmarshal([]byte(body), &list); err == nil && slices.IsSortedFunc(list, compareVersions) {
+			d.packages = list
+			return
+		}
+		err = errors.Join(err, errors.New("the list of packages is damaged"))
+	}
+	if err != nil {
+		d.log.Warn("what was installed when the sensor last ran is not known", zap.Error(err))
+	}
+}

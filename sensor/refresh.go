@@ -1,0 +1,219 @@
+package sensor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/patchsensor/patchsensor/internal/snapshot"
+	"github.com/patchsensor/patchsensor/internal/trace"
+	"github.com/patchsensor/patchsensor/internal/track"
+)
+
+// refresh reads again what has changed, and returns which processes that was; nil
+// and true if it was all of them.
+func (d *daemon) refresh(ctx context.Context) (changed []int, all bool, err error) {
+	began := bootNow()
+	d.mu.Lock()
+	if d.tracer != nil {
+		pids, complete := d.tracer.TakeDirty()
+		d.state.Mark(pids, began, bootNow())
+		if !complete {
+			d.state.Apply(trace.Event{Kind: trace.Lost, At: began, Why: "the set of changed processes was full"})
+		}
+	}
+	for _, pid := range d.due(began) {
+		d.state.Apply(trace.Event{Kind: trace.Dirty, PID: pid, At: began})
+	}
+	dirty, all := d.state.Dirty()
+	d.mu.Unlock()
+	if all {
+		return nil, true, d.resync(ctx)
+	}
+	if len(dirty) == 0 {
+		return nil, false, nil
+	}
+	list, err := d.reader.Some(ctx, dirty)
+	if err != nil {
+		return nil, false, fmt.Errorf("read changed processes: %w", err)
+	}
+	d.mu.Lock()
+	d.state.Update(dirty, list, began, bootNow())
+	d.mu.Unlock()
+	return dirty, false, nil
+}
+
+// resync reads everything.
+func (d *daemon) resync(ctx context.Context) error {
+	began := bootNow()
+	list, err := d.reader.All(ctx)
+	if err != nil {
+		return fmt.Errorf("read all processes: %w", err)
+	}
+	d.mu.Lock()
+	d.state.Seed(list, began, bootNow())
+	d.mu.Unlock()
+	d.resynced = time.Now()
+	return nil
+}
+
+// due are the young processes that are to be read once more. The caller holds mu.
+func (d *daemon) due(now time.Duration) []int {
+	d.revisits = append(d.revisits, d.vitals.takeYoung()...)
+	var pids []int
+	rest := d.revisits[:0]
+	for _, r := range d.revisits {
+		switch _, _, alive := d.state.Process(r.pid); {
+		case !alive:
+		case r.at <= now:
+			pids = append(pids, r.pid)
+		default:
+			rest = append(rest, r)
+		}
+	}
+	d.revisits = rest
+	return pids
+}
+
+// inputs are the processes to judge: those named with their ancestors as far as
+// these matter, or all.
+func (d *daemon) inputs(only []int) []remembered {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []remembered
+	add := func(p *snapshot.Process, info track.Info) {
+		if errors.Is(p.Err, track.ErrUnread) {
+			return // it began after the last reading, and is marked
+		}
+		key := nameKeyOf(p, info)
+		list = append(list, remembered{*p, d.names[key], key})
+	}
+	if only == nil {
+		list = make([]remembered, 0, d.state.Count().Processes)
+		d.state.Each(add)
+		return list
+	}
+	taken := make(map[int]bool)
+	for _, pid := range only {
+		for pid != 0 && !taken[pid] {
+			taken[pid] = true
+			p, info, ok := d.state.Process(pid)
+			if !ok {
+				break
+			}
+			add(&p, info)
+			if !p.ForkNoExec {
+				break
+			}
+			pid = p.PPID
+		}
+	}
+	return list
+}
+
+// scan judges the processes named, or all. The caller closes the scan.
+func (d *daemon) scan(ctx context.Context, only []int) (*scan, error) {
+	boot, err := bootTime()
+	if err != nil {
+		return nil, err
+	}
+	sc := newScan(d.Sensor, d.fs, d.root, SourceDaemon, boot)
+	sc.mem = d.mem
+	if only == nil {
+		d.mem.later, d.mem.putOff = time.Time{}, false
+	}
+	sc.keepHostAway()
+	d.mem.hostPackages(sc)
+	if err := sc.run(ctx, d.inputs(only)); err != nil {
+		sc.close()
+		return nil, err
+	}
+	d.remember(sc, only == nil)
+	d.mem.learn(ctx, sc)
+	return sc, nil
+}
+
+// remember keeps the names that were read, and now and then drops those of
+// processes that are gone.
+func (d *daemon) remember(sc *scan, all bool) {
+	if all {
+		d.names = make(map[nameKey]*loadNames, len(sc.processes))
+	}
+	for _, p := range sc.processes {
+		if p.key.mappings != nil {
+			d.names[p.key] = p.names
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.names) < 2*d.state.Count().Processes+1024 {
+		return
+	}
+	alive := make(map[nameKey]*loadNames)
+	d.state.Each(func(p *snapshot.Process, info track.Info) {
+		key := nameKeyOf(p, info)
+		if names := d.names[key]; names != nil {
+			alive[key] = names
+		}
+	})
+	d.names = alive
+}
+
+func nameKeyOf(p *snapshot.Process, info track.Info) nameKey {
+	if len(p.Mappings) == 0 {
+		return nameKey{}
+	}
+	return nameKey{&p.Mappings[0], info.Read}
+}
+
+// suspicious reports whether anything that the processes named run is not plainly
+// current.
+func (d *daemon) suspicious(ctx context.Context, pids []int) (bool, error) {
+	sc, err := d.scan(ctx, pids)
+	if err != nil {
+		return false, err
+	}
+	defer sc.close()
+	named := make(map[int]bool, len(pids))
+	for _, pid := range pids {
+		named[pid] = true
+	}
+	for _, p := range sc.processes {
+		if named[p.PID] && (p.Err != nil || len(sc.suspects(ctx, p)) > 0) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// judge judges everything and enters the result into the ledger. The caller closes
+// the scan.
+func (d *daemon) judge(ctx context.Context) (*scan, *Report, error) {
+	began := time.Now()
+	sc, err := d.scan(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := sc.report(ctx)
+	r.ScannedAt = began.UTC()
+	d.note(ctx, sc, r)
+	d.book.write(ctx, d.ledger.enter(r), r.Host)
+	d.book.learn(ctx, d.mem)
+	r.Gaps = d.gaps()
+	r.DurationSeconds = time.Since(began).Seconds()
+	d.vitals.judged(r, d.ledger, time.Since(began))
+	return sc, r, nil
+}
+
+// note keeps what the report says of files and processes, by which later events
+// are judged.
+func (d *daemon) note(ctx context.Context, sc *scan, r *Report) {
+	d.reported = make(map[int]bool)
+	for i := range r.Findings {
+		for _, p := range r.Findings[i].Processes {
+			d.reported[p.PID] = true
+		}
+	}
+	d.known = sc.knownFiles(ctx)
+}

@@ -1,0 +1,86 @@
+package sensor
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"testing"
+	"time"
+)
+
+// grab is a sink that hands out its Live.
+type grab chan *Live
+
+func (grab) Name() string { return "grab" }
+
+func (g grab) Run(ctx context.Context, live *Live) error {
+	g <- live
+	<-ctx.Done()
+	return nil
+}
+
+// running starts a sensor for the length of the test.
+func running(t *testing.T, o LiveOptions) *Live {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED, NOT TESTED: following what runs needs root")
+	}
+	lives := make(grab, 1)
+	ready := make(chan struct{})
+	o.Sinks = append(o.Sinks, lives)
+	o.Ready = func(*Live) { close(ready) }
+	if o.StateDir == "" {
+		o.StateDir = t.TempDir()
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- New(Options{Live: o}).Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("the sensor ended with %v", err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-done:
+		done <- nil
+		t.Fatalf("the sensor ended with %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("the sensor is not ready after a minute")
+	}
+	return <-lives
+}
+
+// The running sensor gives the answer of a look, whatever it learns of changes by.
+func TestRunAnswersAsScan(t *testing.T) {
+	for _, tier := range []string{"auto", "exec", "poll"} {
+		t.Run(tier, func(t *testing.T) {
+			live := running(t, LiveOptions{Tier: tier})
+			got, err := live.Stale(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := New(Options{}).Scan(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Source != SourceDaemon || got.Gaps == nil {
+				t.Errorf("source %q, gaps %v", got.Source, got.Gaps)
+			}
+			if a, b := essence(t, got), essence(t, want); a != b {
+				t.Errorf("got  %s\nwant %s", a, b)
+			}
+		})
+	}
+}
+
+// essence is a report without what may differ between two looks.
+func essence(t *testing.T, r *Report) string {
+	t.Helper()
+	b, err := json.Marshal(r.Findings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

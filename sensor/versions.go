@@ -1,0 +1,113 @@
+package sensor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
+)
+
+// changes are what a package's changelog lists between two versions.
+type changes struct {
+	cves    []string // nil if not known
+	urgency string
+}
+
+// changesOf reads what changed in a package since the loaded version.
+func (sc *scan) changesOf(pk *packages, p owner.Package, loaded string) changes {
+	key := span{p, loaded}
+	if ch, ok := pk.cves[key]; ok {
+		return ch
+	}
+	var ch changes
+	log, err := pk.db.Changelog(p, loaded)
+	switch {
+	case errors.Is(err, owner.ErrNoChangelog):
+		// Not known, which the report shows as null.
+	case err != nil:
+		sc.warnings.add(pk.root.Name(), err, "")
+	default:
+		ch = summarise(log)
+	}
+	pk.cves[key] = ch
+	return ch
+}
+
+// urgencies, least first (Debian policy 5.6.17).
+var urgencies = []string{"", "low", "medium", "high", "emergency", "critical"}
+
+func summarise(log owner.Changelog) changes {
+	var ch changes
+	seen := make(map[string]bool)
+	for _, e := range log.Entries {
+		if slices.Index(urgencies, e.Urgency) > slices.Index(urgencies, ch.urgency) {
+			ch.urgency = e.Urgency
+		}
+		for _, cve := range e.CVEs {
+			if !seen[cve] {
+				seen[cve] = true
+				ch.cves = append(ch.cves, cve)
+			}
+		}
+	}
+	if ch.urgency == "critical" {
+		ch.urgency = "emergency" // the two are the same word in Debian
+	}
+	if ch.cves == nil && log.Complete {
+		ch.cves = []string{}
+	}
+	slices.Sort(ch.cves)
+	return ch
+}
+
+// loadedVersion says which version of a package a process runs, given one of its
+// files, and how that is known.
+func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package, c *class, started time.Time) (string, Evidence) {
+	if sc.mem != nil && c.file.known {
+		if k := sc.mem.recall(ctx, c.file.info); k != nil && k.Manager == p.Manager && k.Name == p.Name && k.Arch == p.Arch {
+			return k.Version, Observed
+		}
+	}
+	if version := sc.embedded(ctx, p, c); version != "" {
+		return version, Embedded
+	}
+	if pk.history == nil {
+		pk.history = make(map[nameArch][]owner.Change)
+		history, err := pk.db.History()
+		if err != nil {
+			sc.warnings.add(pk.root.Name(), err, "")
+		}
+		for _, ch := range history {
+			key := nameArch{ch.Name, ch.Arch}
+			pk.history[key] = append(pk.history[key], ch)
+		}
+	}
+	// The inode's ctime is the moment at which the old file lost its last
+	// name, as long as it has none.
+	var replaced time.Time
+	if c.file.known && c.file.info.Nlink == 0 {
+		replaced = c.file.info.Ctime
+	}
+	version, ok := owner.LoadedVersion(pk.history[nameArch{p.Name, p.Arch}], p.Name, p.Arch, p.Version, started, replaced)
+	if !ok {
+		return "", EvidenceUnknown
+	}
+	return version, History
+}
+
+// embedded is the version that the mapped file itself names in .note.package
+// (systemd's ELF package metadata). Debian writes the source package's name and
+// version there, so it stands for this package only where the two versions agree.
+func (sc *scan) embedded(ctx context.Context, p owner.Package, c *class) string {
+	e, err := sc.elf(ctx, c.file)
+	if err != nil || e.PackageNote == nil {
+		return ""
+	}
+	n := e.PackageNote
+	if n.Name == p.Name || (n.Name == p.Source && p.Version == p.SourceVersion) {
+		return n.Version
+	}
+	return ""
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -30,10 +29,23 @@ type config struct {
 	Root    entry   `yaml:"root"`
 	Proc    entry   `yaml:"proc"`
 	Output  entry   `yaml:"output"`
+	Socket  entry   `yaml:"socket"`
+
+	// What "sensor run" alone needs.
+	SocketMode  entry `yaml:"socket_mode"`
+	SocketGroup entry `yaml:"socket_group"`
+	StateDir    entry `yaml:"state_dir"`
+	Tier        entry `yaml:"tier"`
+	RingBytes   entry `yaml:"ring_bytes"`
+	Sweep       entry `yaml:"sweep"`
+	Settle      entry `yaml:"settle"`
+	Retention   entry `yaml:"retention"`
+	Metrics     entry `yaml:"metrics"`
 }
 
 // configKeys are the keys of config, for messages.
-const configKeys = "exclude, source, color, root, proc, output"
+const configKeys = "exclude, source, color, root, proc, output, socket, socket_mode, socket_group, state_dir, tier, ring_bytes, " +
+	"sweep, settle, retention, metrics"
 
 // entry is one value and the line on which it stands; line 0 means absent.
 type entry struct {
@@ -129,16 +141,29 @@ func placed(name string, err error) error {
 // check holds the values against what the flags of the same names accept.
 func (c *config) check(name string) error {
 	for _, k := range []struct {
-		key     string
-		entry   entry
-		allowed []string
+		key   string
+		entry entry
+		takes func(string) error
 	}{
-		{"source", c.Source, sources},
-		{"color", c.Color, colorModes},
-		{"output", c.Output, staleFormats},
+		{"source", c.Source, takes(oneOf(askSources()...))},
+		{"color", c.Color, takes(oneOf(colorModes...))},
+		{"output", c.Output, takes(oneOf(staleFormats...))},
+		{"socket", c.Socket, takes(parseSocket)},
+		{"socket_mode", c.SocketMode, takes(parseMode)},
+		{"socket_group", c.SocketGroup, takes(parseGroup)},
+		{"state_dir", c.StateDir, takes(parseAbsolute)},
+		{"tier", c.Tier, takes(oneOf(tiers...))},
+		{"ring_bytes", c.RingBytes, takes(parseRing)},
+		{"sweep", c.Sweep, takes(parseSweep)},
+		{"settle", c.Settle, takes(parseSpan)},
+		{"retention", c.Retention, takes(parseSpan)},
+		{"metrics", c.Metrics, takes(parseAddress)},
 	} {
-		if k.entry.Line > 0 && !slices.Contains(k.allowed, k.entry.Value) {
-			return misuse("", "%s:%d: %s %q: want one of %s", name, k.entry.Line, k.key, k.entry.Value, strings.Join(k.allowed, ", "))
+		if k.entry.Line == 0 {
+			continue
+		}
+		if err := k.takes(k.entry.Value); err != nil {
+			return misuse("", "%s:%d: %s %q: %w", name, k.entry.Line, k.key, k.entry.Value, err)
 		}
 	}
 	for _, e := range c.Exclude {
@@ -147,4 +172,12 @@ func (c *config) check(name string) error {
 		}
 	}
 	return nil
+}
+
+// takes is what a parser says to a text.
+func takes[T any](parse func(string) (T, error)) func(string) error {
+	return func(s string) error {
+		_, err := parse(s)
+		return err
+	}
 }

@@ -13,19 +13,21 @@ import (
 // doctorOptions are what "sensor doctor" was asked.
 type doctorOptions struct {
 	output string
-	scan   sensor.Options
+	ask
 }
 
 func (a *app) doctorCommand() *cobra.Command {
 	output := choice{"text", []string{"text", "json"}}
-	var scan scanFlags
+	var look askFlags
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Show what this machine lets the sensor see, and what would let it see more",
 		Long: `doctor tries everything that a scan needs and prints the result of each: kernel,
 BTF, privileges, package databases, and the ways to read what processes have mapped
 (bpf, procmap, maps; "auto" takes the first that works). Beside what is missing
-stands what would mend it.
+stands what would mend it. The running sensor ("sensor run"), where there is one, says
+what it is able to see itself; --source=auto with another --root or --proc, or any of
+bpf, procmap and maps, looks from here.
 
 Levels:
   ok     nothing to do
@@ -42,10 +44,10 @@ or no way to read mappings works).`,
 			if err != nil {
 				return err
 			}
-			if err := scan.settle(cmd.Flags(), c); err != nil {
+			if err := look.settle(cmd.Flags(), c); err != nil {
 				return err
 			}
-			opts := doctorOptions{output.value, scan.options()}
+			opts := doctorOptions{output.value, look.ask()}
 			if opts.scan.Log, err = a.logger(); err != nil {
 				return err
 			}
@@ -53,13 +55,17 @@ or no way to read mappings works).`,
 		},
 	}
 	output.add(cmd, cmd.Flags(), "output", "o", "form of the output")
-	scan.add(cmd)
+	look.add(cmd)
 	return cmd
 }
 
 // runDoctor tries what a scan needs and prints the results.
 func runDoctor(ctx context.Context, env *environment, opts doctorOptions, out *screen) error {
-	d, err := env.scanner.Doctor(ctx, opts.scan)
+	d, err := answer(ctx, env, opts.ask, func(ctx context.Context, d daemon) (*sensor.Diagnosis, error) {
+		return d.Diagnose(ctx)
+	}, func(scan sensor.Options) (*sensor.Diagnosis, error) {
+		return env.scanner.Doctor(ctx, scan)
+	})
 	if err != nil {
 		return err
 	}
@@ -111,14 +117,25 @@ func writeDiagnosis(p *printer, d *sensor.Diagnosis) {
 		p.printf("\n%s\n", styled{bold, "Ways to read mappings, best first:"})
 		writeChecks(p, d.Sources)
 	}
+	if t := d.Tracking; t != nil {
+		p.printf("\n%s\n", styled{bold, "Ways to see code as it is mapped, best first:"})
+		writeChecks(p, t.Tiers)
+	}
 	p.printf("\n")
-	if d.Source != "" {
+	switch t := d.Tracking; {
+	case t != nil:
+		p.printf("The running sensor sees code by %s and reads mappings by %s. ", orUnknown(t.Tier), orUnknown(t.Source))
+	case d.Source != "":
 		p.printf("A scan takes %s. ", d.Source)
 	}
 	if bestPossible(d) {
 		p.printf("%s\n", styled{green, "The best answer is possible."})
 	} else {
 		p.printf("%s\n", styled{red, "Not everything can be judged here; see the remedies above."})
+	}
+	// Only a running sensor tracks.
+	if d.Tracking != nil {
+		p.printf("source: daemon\n")
 	}
 }
 

@@ -35,11 +35,21 @@ func misuse(hint, format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...), hint}
 }
 
+// helpedError is a failure that somebody can do something about.
+type helpedError struct {
+	err  error
+	hint string
+}
+
+func (e *helpedError) Error() string { return e.err.Error() }
+func (e *helpedError) Unwrap() error { return e.err }
+
 // finish says what went wrong and returns the exit code. Before a command has
 // started, any error is a mistake in the command line.
 func finish(err error, started bool, command string, stderr io.Writer) int {
 	var status exitStatus
 	var usage *usageError
+	var helped *helpedError
 	switch {
 	case err == nil:
 		return exitFine
@@ -58,6 +68,9 @@ func finish(err error, started bool, command string, stderr io.Writer) int {
 		return exitUnsure
 	default:
 		complain(stderr, command, err)
+		if errors.As(err, &helped) {
+			fmt.Fprintln(stderr, "hint:", escape(helped.hint))
+		}
 		return exitUnsure
 	}
 }

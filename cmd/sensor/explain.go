@@ -18,12 +18,12 @@ type explainOptions struct {
 	target string
 	output string
 	all    bool
-	scan   sensor.Options
+	ask
 }
 
 func (a *app) explainCommand() *cobra.Command {
 	output := choice{"text", []string{"text", "json"}}
-	var scan scanFlags
+	var look askFlags
 	var opts explainOptions
 	cmd := &cobra.Command{
 		Use:   "explain PID|UNIT|PATH",
@@ -36,6 +36,8 @@ how that is known, which rule decided, and how sure that is.
 
 Files that are what is installed are only counted, unless --all is given. With
 -o json (schema sensor.explanation/v1) all of them are always there.
+
+The running sensor ("sensor run") answers where there is one, as with "sensor stale".
 
 The exit codes are those of "sensor stale": 0 nothing stale, 1 something stale or
 missing, 2 usage, 3 could not tell (or nothing that runs belongs to the target).`,
@@ -53,10 +55,10 @@ missing, 2 usage, 3 could not tell (or nothing that runs belongs to the target).
 			if err != nil {
 				return err
 			}
-			if err := scan.settle(cmd.Flags(), c); err != nil {
+			if err := look.settle(cmd.Flags(), c); err != nil {
 				return err
 			}
-			opts.scan = scan.options()
+			opts.ask = look.ask()
 			if opts.scan.Log, err = a.logger(); err != nil {
 				return err
 			}
@@ -65,16 +67,20 @@ missing, 2 usage, 3 could not tell (or nothing that runs belongs to the target).
 	}
 	output.add(cmd, cmd.Flags(), "output", "o", "form of the output")
 	cmd.Flags().BoolVar(&opts.all, "all", false, "also show files that are what is installed")
-	scan.add(cmd)
+	look.add(cmd)
 	return cmd
 }
 
 // runExplain asks for the evidence and prints it.
 func runExplain(ctx context.Context, env *environment, opts explainOptions, out *screen) error {
-	progress := newProgress(env)
-	opts.scan.Progress = progress.report()
-	x, err := env.scanner.Explain(ctx, opts.scan, opts.target)
-	progress.clear()
+	x, err := answer(ctx, env, opts.ask, func(ctx context.Context, d daemon) (*sensor.Explanation, error) {
+		return d.Explain(ctx, opts.target)
+	}, func(scan sensor.Options) (*sensor.Explanation, error) {
+		progress := newProgress(env)
+		defer progress.clear()
+		scan.Progress = progress.report()
+		return env.scanner.Explain(ctx, scan, opts.target)
+	})
 	if err != nil {
 		return err
 	}
@@ -139,6 +145,9 @@ func (e *evidence) write() {
 	}
 	for _, w := range e.Warnings {
 		e.printf("  %s\n", warningText(w))
+	}
+	if e.Source == sourceDaemon {
+		e.printf("\nsource: daemon, as of %s\n", e.ScannedAt.In(e.zone).Format(time.DateTime))
 	}
 }
 

@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"github.com/patchsensor/patchsensor/sensor"
 )
 
 // choice is a flag that takes one of a few words.
@@ -76,44 +73,34 @@ func completeWords(cmd *cobra.Command, flag string, words []string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
-var sources = []string{"auto", "bpf", "procmap", "maps"}
-
-// scanFlags are the flags of every command that looks at the machine.
-type scanFlags struct {
-	root, proc string
-	source     choice
+// typed is a flag whose value is parsed when it is given. Its text is what the
+// configuration file would hold.
+type typed[T any] struct {
+	value T
+	text  string
+	parse func(string) (T, error)
+	kind  string
 }
 
-func (f *scanFlags) add(cmd *cobra.Command) {
-	f.source = choice{"auto", sources}
-	cmd.Flags().StringVar(&f.root, "root", "/", "`DIR` where the host's root file system is seen")
-	cmd.Flags().StringVar(&f.proc, "proc", "/proc", "`DIR` where the host's proc file system is seen")
-	f.source.add(cmd, cmd.Flags(), "source", "", "how to read what processes have mapped")
-	for _, name := range []string{"root", "proc"} {
-		_ = cmd.MarkFlagDirname(name)
-	}
-}
+func (f *typed[T]) String() string { return f.text }
+func (f *typed[T]) Type() string   { return f.kind }
 
-// settle takes over what the configuration file says where no flag does, and
-// checks the result.
-func (f *scanFlags) settle(flags *pflag.FlagSet, c *config) error {
-	take(flags, "root", &f.root, c.Root)
-	take(flags, "proc", &f.proc, c.Proc)
-	take(flags, "source", &f.source.value, c.Source)
-	for _, d := range []struct{ flag, dir string }{{"root", f.root}, {"proc", f.proc}} {
-		fi, err := os.Stat(d.dir)
-		if err != nil {
-			return &usageError{fmt.Errorf("--%s: %w", d.flag, err), "in a container, mount the host's directory and name the place"}
-		}
-		if !fi.IsDir() {
-			return misuse("name a directory", "--%s: %s is not a directory", d.flag, d.dir)
-		}
+func (f *typed[T]) Set(s string) error {
+	v, err := f.parse(s)
+	if err != nil {
+		return err
 	}
+	f.value, f.text = v, s
 	return nil
 }
 
-func (f *scanFlags) options() sensor.Options {
-	return sensor.Options{Root: f.root, Proc: f.proc, Source: f.source.value, Version: buildVersion().Version}
+// take sets the value from the configuration file, as take does. What the file
+// holds was parsed when it was read, in the same way.
+func (f *typed[T]) take(flags *pflag.FlagSet, name string, from entry) error {
+	if from.Line > 0 && !flags.Changed(name) {
+		return f.Set(from.Value)
+	}
+	return nil
 }
 
 // take sets a flag's value from the configuration file, unless the flag was

@@ -20,6 +20,8 @@ type scanner interface {
 	Scan(context.Context, sensor.Options) (*sensor.Report, error)
 	Explain(ctx context.Context, opts sensor.Options, target string) (*sensor.Explanation, error)
 	Doctor(context.Context, sensor.Options) (*sensor.Diagnosis, error)
+	// Run is the running sensor itself; it returns when ctx has ended.
+	Run(context.Context, sensor.Options) error
 }
 
 func main() { os.Exit(start()) }
@@ -46,4 +48,8 @@ func (host) Explain(ctx context.Context, opts sensor.Options, target string) (*s
 
 func (host) Doctor(ctx context.Context, opts sensor.Options) (*sensor.Diagnosis, error) {
 	return sensor.New(opts).Diagnose(ctx)
+}
+
+func (host) Run(ctx context.Context, opts sensor.Options) error {
+	return sensor.New(opts).Run(ctx)
 }

@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/zap"
 
 	"github.com/patchsensor/patchsensor/sensor"
 )
@@ -18,7 +20,11 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"sensor": func() {
-			env := system(answers{os.Getenv("ANSWERS"), os.Getenv("ANSWER")})
+			env := scripted(answers{os.Getenv("ANSWERS"), os.Getenv("ANSWER")})
+			env.daemon = func(socket string) daemon {
+				return canned{answers{os.Getenv("ANSWERS"), os.Getenv("DAEMON")}, socket}
+			}
+			env.now = func() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 			env.uidOf = func(name string) (uint32, error) {
 				if name != "www-data" {
 					return 0, fmt.Errorf("unknown user %s", name)
@@ -29,6 +35,14 @@ func TestMain(m *testing.M) {
 			os.Exit(run(context.Background(), os.Args[1:], env))
 		},
 	})
+}
+
+// scripted is an environment in which no daemon runs, whatever this machine has.
+func scripted(s scanner) *environment {
+	env := system(s)
+	env.daemon = func(socket string) daemon { return canned{socket: socket} }
+	env.pause = time.Millisecond
+	return env
 }
 
 func TestScripts(t *testing.T) {
@@ -101,4 +115,17 @@ func (a answers) Explain(_ context.Context, opts sensor.Options, target string) 
 func (a answers) Doctor(context.Context, sensor.Options) (*sensor.Diagnosis, error) {
 	d := &sensor.Diagnosis{}
 	return d, a.read("diagnosis", d)
+}
+
+// Run says what it was asked, does what the start has to do, and ends.
+func (a answers) Run(_ context.Context, opts sensor.Options) error {
+	l := opts.Live
+	names := make([]string, 0, len(l.Sinks))
+	for _, s := range l.Sinks {
+		names = append(names, s.Name())
+	}
+	opts.Log.Info("asked to run", zap.String("root", opts.Root), zap.String("source", opts.Source), zap.String("state", filepath.Base(l.StateDir)),
+		zap.String("tier", l.Tier), zap.Int("ring", l.RingBytes), zap.Duration("sweep", l.Sweep), zap.Duration("settle", l.Settle),
+		zap.Duration("retention", l.Retention), zap.Strings("sinks", names), zap.String("odd", "\x1b\n\u202e\x7f\U000e0001"))
+	return l.Attached()
 }

@@ -11,18 +11,24 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
+
+	"github.com/patchsensor/patchsensor/sensor"
 )
 
 // environment is what the commands get from the world around them.
 type environment struct {
-	scanner        scanner
+	scanner scanner
+	// daemon reaches the running sensor, if there is one.
+	daemon func(socket string) daemon
+	// patience is how long it may take to answer one question.
+	patience       time.Duration
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	now            func() time.Time
 	zone           *time.Location
+	// pause is the time between the first two tries to reach one that has ended.
+	pause time.Duration
 	// uidOf and userName translate between users and their numbers; userName
 	// returns "" for a number without a name.
 	uidOf    func(name string) (uint32, error)
@@ -33,11 +39,15 @@ type environment struct {
 func system(s scanner) *environment {
 	return &environment{
 		scanner: s,
-		stdout:  os.Stdout,
-		stderr:  os.Stderr,
-		getenv:  os.Getenv,
-		now:     time.Now,
-		zone:    time.Local,
+		daemon:  func(socket string) daemon { return sensor.NewClient(socket) },
+		// It judges what it has not judged yet first, which takes as long as a scan.
+		patience: 30 * time.Second,
+		pause:    200 * time.Millisecond,
+		stdout:   os.Stdout,
+		stderr:   os.Stderr,
+		getenv:   os.Getenv,
+		now:      time.Now,
+		zone:     time.Local,
 		uidOf: func(name string) (uint32, error) {
 			u, err := user.Lookup(name)
 			if err != nil {
@@ -95,7 +105,9 @@ compares them with what the same paths hold now, and names the versions, the CVE
 in between, and since when. It changes nothing and runs nothing.
 
 Start with "sensor stale". Run it as root: what it may not read, it reports as
-unknown, never as fine.
+unknown, never as fine. "sensor run" is the same as a service: it follows what
+runs, answers at once, and tells the moment at which code goes stale or a patch has
+become effective. stale, explain and doctor ask it where it runs.
 
 Exit codes of stale and explain:
   0  nothing stale
@@ -105,7 +117,10 @@ Exit codes of stale and explain:
 		Example: `  sensor stale                        what must be restarted, and why
   sensor stale -o json                the same for a machine
   sensor explain ssh.service          the evidence, file by file
-  sensor doctor                       what this machine lets the sensor see`,
+  sensor doctor                       what this machine lets the sensor see
+  sensor run                          follow what runs, as a service
+  sensor watch                        what goes stale and what is resolved, as it happens
+  sensor status                       how the service is doing`,
 		Args:          cobra.ArbitraryArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -138,6 +153,9 @@ Exit codes of stale and explain:
 		a.staleCommand(),
 		a.explainCommand(),
 		a.doctorCommand(),
+		a.runCommand(),
+		a.watchCommand(),
+		a.statusCommand(),
 		a.versionCommand(),
 		a.manCommand(),
 	)
@@ -185,17 +203,6 @@ func distance(a, b string) int {
 		}
 	}
 	return line[len(b)]
-}
-
-// logger writes to standard error, each entry one escaped line.
-func (a *app) logger() (*zap.Logger, error) {
-	level, err := zapcore.ParseLevel(a.logLevel.value)
-	if err != nil {
-		return nil, err
-	}
-	enc := zap.NewDevelopmentEncoderConfig()
-	core := zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(escapingWriter{a.stderr})), level)
-	return zap.New(core), nil
 }
 
 // screen is where a command writes for people.

@@ -20,21 +20,26 @@ type staleOptions struct {
 	filter  filter.Filter
 	asked   string // the filters, as given
 	exclude *filter.Exclude
-	scan    sensor.Options
+	ask
 }
 
 var staleFormats = []string{"table", "wide", "json", "jsonl", "csv", "names"}
 
 func (a *app) staleCommand() *cobra.Command {
 	output := choice{"table", staleFormats}
-	var scan scanFlags
+	var look askFlags
 	var exclude []string
 	filters := newFilterFlags()
 	cmd := &cobra.Command{
 		Use:   "stale",
 		Short: "List what runs code older than what is installed, and what to restart",
-		Long: `stale looks at every process once and lists the workloads (services, sessions,
-containers, processes) that run code older than what is installed.
+		Long: `stale lists the workloads (services, sessions, containers, processes) that run code
+older than what is installed.
+
+The running sensor ("sensor run") answers, and the output says "source: daemon". Where
+none runs, or it does not answer this user, stale looks at every process once; so it
+does with another --root or --proc. --source says otherwise: daemon asks the running
+sensor or fails; bpf, procmap and maps look, each in its way.
 
 States:
   missing   a file that runs is gone and nothing newer replaces it: do NOT restart
@@ -85,18 +90,18 @@ Exit codes:
 			if err != nil {
 				return err
 			}
-			if err := scan.settle(cmd.Flags(), c); err != nil {
+			if err := look.settle(cmd.Flags(), c); err != nil {
 				return err
 			}
 			take(cmd.Flags(), "output", &output.value, c.Output)
 			for _, e := range c.Exclude {
 				exclude = append(exclude, e.Value)
 			}
-			opts := staleOptions{output: output.value, asked: filters.String(), scan: scan.options()}
+			opts := staleOptions{output: output.value, asked: filters.String(), ask: look.ask()}
 			if opts.exclude, err = filter.ParseExclude(exclude); err != nil {
 				return &usageError{err, "patterns are explained under Patterns in the help"}
 			}
-			if opts.filter, err = filters.filter(a.environment, scan.root); err != nil {
+			if opts.filter, err = filters.filter(a.environment, look.root); err != nil {
 				return err
 			}
 			if opts.scan.Log, err = a.logger(); err != nil {
@@ -108,21 +113,23 @@ Exit codes:
 	output.add(cmd, cmd.Flags(), "output", "o", "form of the output")
 	filters.add(cmd)
 	cmd.Flags().StringArrayVar(&exclude, "exclude", nil, "leave out what matches `PATTERN` or uid:N (repeatable)")
-	scan.add(cmd)
+	look.add(cmd)
 	return cmd
 }
 
-// runStale scans, narrows the report and prints it.
+// runStale gets the report, narrows it and prints it.
 func runStale(ctx context.Context, env *environment, opts staleOptions, out *screen) error {
-	progress := newProgress(env)
-	opts.scan.Progress = progress.report()
-	report, err := env.scanner.Scan(ctx, opts.scan)
-	progress.clear()
+	found, err := answer(ctx, env, opts.ask, opts.ofDaemon, opts.ofMachine(ctx, env))
 	if err != nil {
 		return err
 	}
-	report, excluded := opts.exclude.Apply(report)
+	if found.raw != nil {
+		return passOn(found, out)
+	}
+	report, excluded := opts.exclude.Apply(found.Report)
 	report = opts.filter.Apply(report)
+	// It served the filter; no document holds it.
+	report.Seen = nil
 	slices.SortStableFunc(report.Findings, bySeverity)
 
 	v := &view{

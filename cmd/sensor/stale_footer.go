@@ -9,9 +9,16 @@ import (
 	"github.com/patchsensor/patchsensor/sensor"
 )
 
-// conclude says in one line what came out. "Nothing stale" is only said when
-// everything was seen.
+// conclude says in one line what came out, and in another who said so if that was
+// not this process. "Nothing stale" is only said when everything was seen.
 func (v *view) conclude(p *printer) {
+	v.verdict(p)
+	if v.Source == sourceDaemon {
+		p.printf("source: daemon, as of %s\n", v.moment(v.ScannedAt))
+	}
+}
+
+func (v *view) verdict(p *printer) {
 	s := v.Summary
 	looked := fmt.Sprintf("%s in %s", count(s.Processes, "process", "processes"), count(s.Workloads, "workload", "workloads"))
 	if v.Host.Name != "" {

@@ -241,6 +241,9 @@ func (v *view) details(p *printer, x *sensor.Finding) {
 		if !q.StartTime.IsZero() {
 			text += ", started " + v.moment(q.StartTime)
 		}
+		if q.EndedAt != nil {
+			text += ", ended " + v.moment(*q.EndedAt)
+		}
 		if q.Exe != "" {
 			text += ": " + q.Exe
 		}

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/patchsensor/patchsensor/sensor"
 )
@@ -123,14 +127,20 @@ func (f failing) Doctor(context.Context, sensor.Options) (*sensor.Diagnosis, err
 	return nil, f.err
 }
 
+func (f failing) Run(context.Context, sensor.Options) error { return f.err }
+
 func TestErrorsAreUnsure(t *testing.T) {
 	for err, says := range map[error]string{
 		errors.New("no\nsuch\x1bthing"): ": no\n",
 		context.Canceled:                ": interrupted\n",
 	} {
-		for _, args := range [][]string{{"stale"}, {"explain", "1"}, {"doctor"}} {
+		state := t.TempDir()
+		for _, args := range [][]string{
+			{"stale"}, {"explain", "1"}, {"doctor"},
+			{"run", "--log-level", "error", "--keep-privileges", "--state-dir", state, "--socket", state + "/s"},
+		} {
 			var stderr strings.Builder
-			env := system(failing{err})
+			env := scripted(failing{err})
 			env.stdout, env.stderr = io.Discard, &stderr
 			if code := run(context.Background(), append(args, "--config", "/dev/null"), env); code != exitUnsure {
 				t.Errorf("%v: exit code %d, want %d", args, code, exitUnsure)
@@ -151,9 +161,12 @@ func TestWriteErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{"stale"}, {"stale", "-o", "wide"}, {"stale", "-o", "json"}, {"stale", "-o", "jsonl"},
 		{"stale", "-o", "csv"}, {"stale", "-o", "names"}, {"version"}, {"version", "-o", "json"},
+		{"stale", "--source", "daemon"}, {"stale", "-o", "json", "--source", "daemon"}, {"status"}, {"status", "-o", "json"},
+		{"watch", "--no-follow", "--since", "0"}, {"watch", "--no-follow", "--since", "0", "-o", "jsonl"},
 	} {
 		var stderr strings.Builder
-		env := system(answers{"testdata/answers", "mixed"})
+		env := scripted(answers{"testdata/answers", "mixed"})
+		env.daemon = func(socket string) daemon { return canned{answers{"testdata/answers", "mixed"}, socket} }
 		env.stdout, env.stderr = full{}, &stderr
 		code := run(context.Background(), append(args, "--config", "/dev/null"), env)
 		if code != exitUnsure || !strings.Contains(stderr.String(), "no space left") {
@@ -174,6 +187,7 @@ func TestConfigIsBounded(t *testing.T) {
 func FuzzParseConfig(f *testing.F) {
 	for _, s := range []string{
 		"", "exclude: [a, 'uid:0']\nsource: maps\n", "exclude: &a [*a]", "source: {", "- x", "a: b", "source: ~",
+		"sweep: off\nsettle: 1s\nretention: 7d\nring_bytes: 4096\ntier: perf\n", "socket: /run/x\nsocket_mode: 0600\nsocket_group: adm\nstate_dir: /x\nmetrics: '[::1]:1'\n",
 		"exclude: [&x a, *x]", "<<: {source: maps}", "source: !!binary aGk=", "\xff", "---\n---\n", "output: csv\nroot: /x",
 	} {
 		f.Add(s)
@@ -186,10 +200,25 @@ func FuzzParseConfig(f *testing.F) {
 			}
 			return
 		}
-		for _, e := range append(c.Exclude, c.Source, c.Color, c.Root, c.Proc, c.Output) {
+		for _, e := range append(c.Exclude, c.Source, c.Color, c.Root, c.Proc, c.Output, c.Socket, c.SocketMode, c.SocketGroup,
+			c.StateDir, c.Tier, c.RingBytes, c.Sweep, c.Settle, c.Retention, c.Metrics) {
 			if e.Line < 0 || e.Line == 0 && e.Value != "" {
 				t.Fatalf("%+v stands on no line", e)
 			}
+		}
+		// What was accepted makes a daemon; only whether directories exist is
+		// looked at later.
+		c.Root, c.Proc = entry{}, entry{}
+		cmd, flags := &cobra.Command{}, runFlags{}
+		flags.add(cmd)
+		o, err := flags.settle(cmd.Flags(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		live := o.run.Live
+		if live.Sweep == 0 || live.Settle <= 0 || live.Retention <= 0 || !filepath.IsAbs(live.StateDir) || !filepath.IsAbs(o.socket) ||
+			len(o.socket) > maxSocketName || o.socketMode&^0o666 != 0 || !slices.Contains(tiers, live.Tier) {
+			t.Fatalf("accepted %+v", o)
 		}
 	})
 }

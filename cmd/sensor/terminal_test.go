@@ -53,7 +53,7 @@ func pseudoterminal(t *testing.T, width uint16) (tty *os.File, read func() strin
 func onTerminal(t *testing.T, width uint16, vars map[string]string, args ...string) string {
 	t.Helper()
 	tty, read := pseudoterminal(t, width)
-	env := system(answers{"testdata/answers", "mixed"})
+	env := scripted(answers{"testdata/answers", "mixed"})
 	env.stdout, env.stderr, env.zone = tty, io.Discard, time.UTC
 	env.getenv = func(name string) string { return vars[name] }
 	code := run(context.Background(), append(args, "--config", os.DevNull), env)

@@ -64,6 +64,9 @@ func ParseExclude(texts []string) (*Exclude, error) {
 	return e, nil
 }
 
+// Empty reports whether there is no pattern.
+func (e *Exclude) Empty() bool { return len(e.patterns) == 0 }
+
 // run is one application of the patterns.
 type run struct {
 	*Exclude
@@ -77,7 +80,7 @@ type run struct {
 // it was: what is left out was left out on purpose. The report given is left as
 // it is.
 func (e *Exclude) Apply(r *sensor.Report) (*sensor.Report, Excluded) {
-	if len(e.patterns) == 0 {
+	if e.Empty() {
 		return r, Excluded{}
 	}
 	u := &run{Exclude: e, hits: make([]int, len(e.patterns)), paths: map[string]int{}}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/patchsensor/patchsensor/sensor"
+)
+
+// sources are the ways to read what processes have mapped; sourceDaemon stands
+// beside them where a running sensor may answer instead.
+var sources = []string{sensor.SourceAuto, sensor.SourceBPF, sensor.SourceProcmap, sensor.SourceMaps}
+
+const sourceDaemon = "daemon"
+
+func askSources() []string { return slices.Insert(slices.Clone(sources), 1, sourceDaemon) }
+
+// lookFlags are the flags of every command that looks at the machine.
+type lookFlags struct {
+	root, proc string
+	source     choice
+}
+
+func (f *lookFlags) add(cmd *cobra.Command, sources []string, usage string) {
+	f.source = choice{sensor.SourceAuto, sources}
+	cmd.Flags().StringVar(&f.root, "root", "/", "`DIR` where the host's root file system is seen")
+	cmd.Flags().StringVar(&f.proc, "proc", "/proc", "`DIR` where the host's proc file system is seen")
+	f.source.add(cmd, cmd.Flags(), "source", "", usage)
+	for _, name := range []string{"root", "proc"} {
+		_ = cmd.MarkFlagDirname(name)
+	}
+}
+
+// settle takes over what the configuration file says where no flag does, and
+// checks the result.
+func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
+	take(flags, "root", &f.root, c.Root)
+	take(flags, "proc", &f.proc, c.Proc)
+	take(flags, "source", &f.source.value, c.Source)
+	for _, d := range []struct{ flag, dir string }{{"root", f.root}, {"proc", f.proc}} {
+		fi, err := os.Stat(d.dir)
+		if err != nil {
+			return &usageError{fmt.Errorf("--%s: %w", d.flag, err), "in a container, mount the host's directory and name the place"}
+		}
+		if !fi.IsDir() {
+			return misuse("name a directory", "--%s: %s is not a directory", d.flag, d.dir)
+		}
+	}
+	return nil
+}
+
+func (f *lookFlags) options() sensor.Options {
+	return sensor.Options{Root: f.root, Proc: f.proc, Source: f.source.value, Version: buildVersion().Version}
+}
+
+// askFlags are the flags of the commands that a running sensor answers or, where
+// there is none, a look at the machine.
+type askFlags struct {
+	lookFlags
+	socket typed[string]
+}
+
+func (f *askFlags) add(cmd *cobra.Command) {
+	f.lookFlags.add(cmd, askSources(), "who answers, and how mappings are read")
+	addSocket(cmd, &f.socket, "unix socket of the running sensor")
+}
+
+func (f *askFlags) settle(flags *pflag.FlagSet, c *config) error {
+	if err := f.socket.take(flags, "socket", c.Socket); err != nil {
+		return err
+	}
+	return f.lookFlags.settle(flags, c)
+}
+
+// ask says whom to ask. The running sensor speaks for this machine as it sees it,
+// so it is not asked about what was mounted elsewhere.
+func (f *askFlags) ask() ask {
+	a := ask{socket: f.socket.value, scan: f.options()}
+	switch {
+	case f.source.value == sourceDaemon:
+		a.daemon, a.scan.Source = only, sensor.SourceAuto
+	case f.source.value == sensor.SourceAuto && f.root == "/" && f.proc == "/proc":
+		a.daemon = first
+	}
+	return a
+}
+
+// addSocket declares --socket.
+func addSocket(cmd *cobra.Command, f *typed[string], usage string) {
+	*f = typed[string]{sensor.DefaultSocket, sensor.DefaultSocket, parseSocket, "SOCKET"}
+	cmd.Flags().Var(f, "socket", usage)
+}

@@ -18,11 +18,13 @@ import (
 // that share these share in facts. However many processes there are, each class
 // is looked into once.
 type class struct {
-	key  classKey
 	file *loaded
-	view *view
-	// exe says that the file is the executable of its processes.
-	exe bool
+	// name is the one by which the file was loaded, as far as that is known; exe
+	// says that the file is the executable of its processes.
+	classKey
+	// plainUntil is the change time of a file that is plainly what its name leads
+	// to, in nanoseconds since the epoch; math.MaxInt64 for any other.
+	plainUntil int64
 
 	// base and shown are where and under what name the mapped file is looked
 	// up; shown has no deletion mark. loadedAs is the name by which it was
@@ -57,11 +59,39 @@ type class struct {
 	first    place
 }
 
+// classes are those of one file: few, unless a process makes up names.
+type classes struct {
+	list []*class
+	more map[classKey]*class // those beyond fewClasses
+}
+
 type classKey struct {
-	file *loaded
 	view *view
 	name loadName
 	exe  bool
+}
+
+const fewClasses = 8
+
+// find returns the class of a load, nil if there is none yet.
+func (s *classes) find(key classKey) *class {
+	for _, c := range s.list {
+		if c.classKey == key {
+			return c
+		}
+	}
+	return s.more[key]
+}
+
+func (s *classes) add(c *class) {
+	if len(s.list) < fewClasses {
+		s.list = append(s.list, c)
+		return
+	}
+	if s.more == nil {
+		s.more = make(map[classKey]*class)
+	}
+	s.more[c.classKey] = c
 }
 
 // resolve collects the facts of a class that do not differ between processes and
@@ -170,7 +200,7 @@ var errDetached = errors.New("it was loaded from a mount that is not there any m
 // known and credible.
 func (sc *scan) lookAtName(ctx context.Context, c *class, bias uint64) {
 	f := &c.facts
-	n := c.key.name.absolute(c.shown)
+	n := c.name.absolute(c.shown)
 	if n.text == "" {
 		sc.lookAtSoname(ctx, c)
 		return
@@ -192,7 +222,7 @@ func (sc *scan) lookAtName(ctx context.Context, c *class, bias uint64) {
 	case presence == Unreached, !sc.belongs(ctx, c, bias), n.guessed && presence == Gone:
 		return
 	case presence == Gone:
-		if c.exe && sc.ranAsScript(c.first.process, c.key.name.text) {
+		if c.exe && sc.ranAsScript(c.first.process, c.name.text) {
 			return
 		}
 		f.ByName, c.err = Gone, err

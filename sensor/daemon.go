@@ -49,6 +49,7 @@ type daemon struct {
 	revisits  []revisit
 	known     map[inode]knownFile
 	reported  map[int]bool     // processes of the last report's findings
+	ended     []track.Ended    // processes that no report told of, to be judged yet
 	packages  []packageVersion // of the host, as last told
 	transient map[string]time.Time
 	resynced  time.Time // when everything was last read

@@ -78,9 +78,28 @@ func (sc *scan) knownFiles(ctx context.Context) map[inode]knownFile {
 	return known
 }
 
+// gatherEnded takes over the processes that have ended. It reports whether the last
+// report told of any; the others are left for afterlife.
+func (d *daemon) gatherEnded() (reported bool) {
+	d.mu.Lock()
+	ended := d.state.Ended()
+	d.mu.Unlock()
+	for i := range ended {
+		switch {
+		case d.reported[ended[i].Process.PID]:
+			reported = true
+		case len(d.ended) < maxTransient: // or judging has failed for long
+			d.ended = append(d.ended, ended[i])
+		}
+	}
+	return reported
+}
+
 // afterlife tells of processes that ran old code after the newer was installed and
 // ended before they could be judged. What starts such a process will do so again.
-func (d *daemon) afterlife(ctx context.Context, ended []track.Ended) error {
+func (d *daemon) afterlife(ctx context.Context) error {
+	ended := d.ended
+	d.ended = nil
 	if len(ended) == 0 {
 		return nil
 	}
@@ -92,9 +111,6 @@ func (d *daemon) afterlife(ctx context.Context, ended []track.Ended) error {
 	var parents []int
 	for i := range ended {
 		e := &ended[i]
-		if d.reported[e.Process.PID] {
-			continue
-		}
 		if l := d.oldCode(e, boot); len(l.files) > 0 {
 			late = append(late, l)
 			parents = append(parents, e.Process.PPID)

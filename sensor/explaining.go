@@ -68,7 +68,7 @@ func (sc *scan) isTarget(p *process, w workload.Workload, target string) bool {
 	}
 	if strings.HasPrefix(target, "/") {
 		for _, c := range p.classes {
-			if c.loadedAs == target || c.shown == target || c.otherPath == target || c.key.name.text == target {
+			if c.loadedAs == target || c.shown == target || c.otherPath == target || c.name.text == target {
 				return true
 			}
 		}
@@ -140,7 +140,7 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 		Rule: j.verdict.Rule, Certainty: j.verdict.Certainty, Evidence: EvidenceUnknown,
 		Mapped: sc.mappedFacts(ctx, j),
 	}
-	for _, name := range []string{c.key.name.text, c.shown} {
+	for _, name := range []string{c.name.text, c.shown} {
 		if name != "" && name != j.path() {
 			l.LoadedAs = append(l.LoadedAs, text(name))
 		}
@@ -238,7 +238,7 @@ func (sc *scan) steps(p *process, j judgement) []string {
 		return s
 	}
 	add("the kernel names the mapped file %q: %s", c.file.shown, f.Shown)
-	if n := c.key.name.text; n != "" && n != c.shown {
+	if n := c.name.text; n != "" && n != c.shown {
 		add("the process loaded it as %q: %s", n, f.ByName)
 	}
 	if f.LinkChanged {

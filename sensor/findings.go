@@ -89,8 +89,9 @@ type member struct {
 // suspects are the loads of a process that are not known to be current.
 func (sc *scan) suspects(ctx context.Context, p *process) []judgement {
 	var list []judgement
+	since := oldest(p).UnixNano()
 	for _, c := range p.classes {
-		if plain(p, c) {
+		if c.plainUntil <= since {
 			continue
 		}
 		if j := sc.decide(ctx, p, c); j.verdict.State != Effective && j.verdict.State != Ignored {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"path"
 	"time"
 
@@ -84,11 +85,13 @@ func oldest(p *process) time.Time {
 	return p.started
 }
 
-// plain reports whether a load is so plainly current that Decide need not be
-// asked; it holds for nearly all of them.
-func plain(p *process, c *class) bool {
-	f := &c.facts
-	return f.ByName == Same && f.MappedKnown && !f.Kernel && !f.CopiedUp && !f.Mapped.Ctime.After(oldest(p))
+// plainUntil is the change time of a file whose loads are so plainly current, if
+// they are younger, that Decide need not be asked; that holds for nearly all of them.
+func plainUntil(f *Facts) int64 {
+	if f.ByName == Same && f.MappedKnown && !f.Kernel && !f.CopiedUp {
+		return f.Mapped.Ctime.UnixNano()
+	}
+	return math.MaxInt64
 }
 
 // needs are the libraries that the objects of a process name as DT_NEEDED: then,

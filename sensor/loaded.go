@@ -29,6 +29,7 @@ type loaded struct {
 	// fstype is the type of its file system, and changed and size are the
 	// inode's ctime and size, in the source's view; 0 if it does not show them.
 	fstype, changed, size int64
+	classes               classes
 	// at are places where the file can be opened.
 	at []place
 }

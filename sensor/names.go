@@ -54,10 +54,14 @@ type mappedName struct {
 	text        string
 }
 
-// of returns the name by which a mapping was loaded, and the bias.
-func (n *loadNames) of(m snapshot.Mapping) (loadName, uint64) {
+// of returns the name by which a process's i-th mapping was loaded, and the bias.
+func (n *loadNames) of(i int, m *snapshot.Mapping) (loadName, uint64) {
 	if m.Exe {
 		return n.exe, 0
+	}
+	// As a rule the executable comes first and the others in order.
+	if i--; i >= 0 && i < len(n.mapped) && n.mapped[i].start == m.Start {
+		return loadName{text: n.mapped[i].text}, n.mapped[i].bias
 	}
 	i, ok := slices.BinarySearchFunc(n.mapped, m.Start, func(a mappedName, start uint64) int { return cmp.Compare(a.start, start) })
 	if !ok {

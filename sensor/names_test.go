@@ -105,7 +105,7 @@ func TestAttribute(t *testing.T) {
 	mappings := []snapshot.Mapping{{Exe: true}, {Start: 0x800}, {Start: 0x1000}, {Start: 0x4fff}, {Start: 0x6000}}
 	n := loadNames{exe: loadName{text: "/bin/x"}, mapped: r.attribute(mappings)}
 	for i, want := range []string{"/bin/x", "", "/lib/a.so", "/lib/a.so", "/lib/b.so"} {
-		if got, _ := n.of(mappings[i]); got.text != want {
+		if got, _ := n.of(i, &mappings[i]); got.text != want {
 			t.Errorf("mapping at %#x: %q, want %q", mappings[i].Start, got.text, want)
 		}
 	}

@@ -82,6 +82,16 @@ func (sc *scan) packagesOf(v *view) *packages {
 	return v.db
 }
 
+// sharesHost reports whether a view has the package database of the host, of which
+// a running sensor keeps what was asked.
+func (sc *scan) sharesHost(v *view) bool {
+	if v.hosts == NotKnown && v.root != nil && sc.mem.host != nil {
+		id, ok := identityOf(v.root, sc.mem.host.manager.marks)
+		v.hosts = answer(ok && sc.databases[id] == sc.mem.host)
+	}
+	return v.hosts == Yes
+}
+
 // hidesDatabase reports whether a view without a package database has its programs
 // from the host: a service may be kept from seeing /var/lib.
 func (sc *scan) hidesDatabase(v *view) bool {
@@ -120,7 +130,7 @@ func (sc *scan) own(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if c.base == nil || c.facts.Kernel || !observe && !sc.needsOwner(c) {
+		if c.base == nil || c.facts.Kernel || !sc.needsOwner(c) && !(observe && sc.sharesHost(c.base)) {
 			continue
 		}
 		pk := sc.packagesOf(c.base)

@@ -109,10 +109,27 @@ func (d *daemon) changed(ctx context.Context, c watch.Change) error {
 		return err
 	}
 	// What changed is told before what that makes stale.
+	d.tellPatches(ctx, c.First, c.Last)
+	return d.rejudge(ctx)
+}
+
+// catchUp tells what changed while the sensor did not run, or takes the packages as
+// they are if it never did. What a package manager is at will be told when it has
+// done that.
+func (d *daemon) catchUp(ctx context.Context, since time.Time) {
+	for _, m := range managers() {
+		if busy, err := m.busy(d.root); d.packages != nil && busy && err == nil {
+			return
+		}
+	}
+	d.tellPatches(ctx, since, time.Now())
+}
+
+// tellPatches tells what changed among the packages in a span of time.
+func (d *daemon) tellPatches(ctx context.Context, first, last time.Time) {
 	sc := newScan(d.Sensor, d.fs, d.root, SourceDaemon, snapshot.BootTime{})
 	d.mem.hostPackages(sc)
-	d.recordPatches(ctx, c.First, c.Last, sc.describe())
-	return d.rejudge(ctx)
+	d.recordPatches(ctx, first, last, sc.describe())
 }
 
 // recordPatches compares the host's packages with those that were there when it

@@ -191,6 +191,8 @@ func (d *daemon) suspicious(ctx context.Context, pids []int) (bool, error) {
 // the scan.
 func (d *daemon) judge(ctx context.Context) (*scan, *Report, error) {
 	began := time.Now()
+	// Before the report forgets what was said of them.
+	d.gatherEnded()
 	sc, err := d.scan(ctx, nil)
 	if err != nil {
 		return nil, nil, err

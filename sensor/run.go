@@ -192,7 +192,8 @@ func (d *daemon) serve(ctx context.Context) error {
 
 // begin looks at everything for the first time.
 func (d *daemon) begin(ctx context.Context) error {
-	if err := d.recall(ctx); err != nil {
+	since, err := d.recall(ctx)
+	if err != nil {
 		return err
 	}
 	for _, t := range d.targets() {
@@ -203,6 +204,7 @@ func (d *daemon) begin(ctx context.Context) error {
 	if err := d.resync(ctx); err != nil {
 		return err
 	}
+	d.catchUp(ctx, since)
 	if err := d.rejudge(ctx); err != nil {
 		return err
 	}
@@ -213,22 +215,22 @@ func (d *daemon) begin(ctx context.Context) error {
 	return nil
 }
 
-// recall takes over what is known from before the sensor was last stopped. What
-// happened since was not observed.
-func (d *daemon) recall(ctx context.Context) error {
+// recall takes over what is known from before the sensor was last stopped, and says
+// when that was, the zero time if it never ran. What happened since was not observed.
+func (d *daemon) recall(ctx context.Context) (last time.Time, err error) {
 	d.ledger = newLedger(nil)
 	d.recallPackages(ctx)
 	if d.book.store == nil {
-		return nil
+		return last, nil
 	}
 	open, err := d.book.store.OpenExposures(ctx)
 	if err != nil {
-		return fmt.Errorf("read open exposures: %w", err)
+		return last, fmt.Errorf("read open exposures: %w", err)
 	}
 	d.ledger = newLedger(open)
-	last, err := d.book.store.LastBeat(ctx)
+	last, err = d.book.store.LastBeat(ctx)
 	if err != nil {
-		return fmt.Errorf("read when the sensor last ran: %w", err)
+		return last, fmt.Errorf("read when the sensor last ran: %w", err)
 	}
 	sc := &scan{Sensor: d.Sensor, root: d.root}
 	if now := time.Now(); !last.IsZero() && last.Before(now) {
@@ -236,14 +238,14 @@ func (d *daemon) recall(ctx context.Context) error {
 	}
 	patches, err := d.book.store.Patches(ctx, keptPatches)
 	if err != nil {
-		return fmt.Errorf("read patches: %w", err)
+		return last, fmt.Errorf("read patches: %w", err)
 	}
 	for i := len(patches) - 1; i >= 0; i-- {
 		p := &patches[i]
 		d.vitals.patched([]Patch{{Time: p.At, Domain: Domain(p.Domain), Root: p.Root, Manager: p.Manager, Package: p.Package,
 			Source: p.Source, Arch: p.Arch, From: p.From, To: p.To}})
 	}
-	return nil
+	return last, nil
 }
 
 func (d *daemon) tier() string {

@@ -28,7 +28,6 @@ type scan struct {
 	byPID     map[int]*process
 	views     map[viewKey]*view
 	files     map[*snapshot.File]*loaded
-	classes   map[classKey]*class
 	order     []*class // classes as they were met
 	databases map[file.ID]*packages
 	warnings  warnings
@@ -49,8 +48,9 @@ type process struct {
 	// that started may be too late.
 	inherited bool
 	names     *loadNames
-	key       nameKey  // of a running sensor
-	classes   []*class // of Mappings, same order
+	key       nameKey   // of a running sensor
+	files     []*loaded // of Mappings, same order
+	classes   []*class  // of Mappings, same order
 	gone      bool
 	needs     *needs     // what its objects need, once asked for
 	copies    *ownCopies // what it has of its files, once asked for
@@ -63,7 +63,6 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		byPID:        make(map[int]*process),
 		views:        make(map[viewKey]*view),
 		files:        make(map[*snapshot.File]*loaded),
-		classes:      make(map[classKey]*class),
 		databases:    make(map[file.ID]*packages),
 		stale:        make(map[*class]judgement),
 	}
@@ -130,8 +129,16 @@ func (sc *scan) run(ctx context.Context, list []remembered) error {
 // had its mappings.
 func (sc *scan) adopt(list []remembered) {
 	processes := make([]process, len(list))
+	pairs := 0
+	for i := range list {
+		pairs += len(list[i].Mappings)
+	}
+	files, classes := make([]*loaded, pairs), make([]*class, pairs)
 	for i := range list {
 		p := &processes[i]
+		n := len(list[i].Mappings)
+		p.files, p.classes = files[:n:n], classes[:0:n]
+		files, classes = files[n:], classes[n:]
 		p.Process, p.names, p.key = list[i].Process, list[i].names, list[i].key
 		p.born = sc.boot.Wall(p.Start + p.Uncertainty)
 		sc.processes = append(sc.processes, p)
@@ -194,7 +201,8 @@ func (sc *scan) examine(p *process) {
 			v.open(d)
 		}
 	}
-	for _, m := range p.Mappings {
+	for i := range p.Mappings {
+		m := &p.Mappings[i]
 		l := sc.files[m.File]
 		if l == nil {
 			l = &loaded{id: m.File.ID, fstype: m.File.FSType, changed: m.File.Ctime, size: m.File.Size}
@@ -203,15 +211,16 @@ func (sc *scan) examine(p *process) {
 			}
 			sc.files[m.File] = l
 		}
+		p.files[i] = l
 		if !l.known && l.tries < maxTries {
 			if d := open(); d != nil {
-				l.look(d, p, m)
+				l.look(d, p, *m)
 			} else if l.err == nil {
 				l.err = dirErr
 			}
 		}
 		if len(l.at) < maxTries {
-			l.at = append(l.at, place{p, m})
+			l.at = append(l.at, place{p, *m})
 		}
 	}
 	sc.oneExecutable(p)
@@ -230,16 +239,16 @@ func (sc *scan) oneExecutable(p *process) {
 	if len(p.Mappings) < 2 || !p.Mappings[0].Exe {
 		return
 	}
-	exe := sc.files[p.Mappings[0].File]
+	exe := p.files[0]
 	if !exe.known {
 		return
 	}
-	for i := 1; i < len(p.Mappings); i++ {
-		m := sc.files[p.Mappings[i].File]
-		if m.known && m != exe && m.info.ID == exe.info.ID {
+	for i, m := range p.files {
+		if m != exe && m.known && m.info.ID == exe.info.ID {
 			// The layer's inode tells more: it says whether the file was copied up.
 			exe.id, exe.changed, exe.size = m.id, m.changed, m.size
 			p.Mappings = append(p.Mappings[:i:i], p.Mappings[i+1:]...)
+			p.files = append(p.files[:i:i], p.files[i+1:]...)
 			return
 		}
 	}
@@ -265,16 +274,19 @@ func (sc *scan) fallBack() {
 
 // classify finds the class of each of the process's mappings.
 func (sc *scan) classify(ctx context.Context, p *process) {
-	p.classes = make([]*class, len(p.Mappings))
-	for i, m := range p.Mappings {
-		name, bias := p.names.of(m)
-		key := classKey{sc.files[m.File], p.view, name, m.Exe}
-		c := sc.classes[key]
+	p.classes = p.classes[:len(p.Mappings)]
+	for i := range p.Mappings {
+		m := &p.Mappings[i]
+		name, bias := p.names.of(i, m)
+		l := p.files[i]
+		key := classKey{p.view, name, m.Exe}
+		c := l.classes.find(key)
 		if c == nil {
-			c = &class{key: key, file: key.file, view: key.view, exe: m.Exe, earliest: p.started, first: place{p, m}}
-			sc.classes[key] = c
+			c = &class{classKey: key, file: l, earliest: p.started, first: place{p, *m}}
+			l.classes.add(c)
 			sc.order = append(sc.order, c)
 			sc.resolve(ctx, c, bias)
+			c.plainUntil = plainUntil(&c.facts)
 		}
 		if p.started.Before(c.earliest) {
 			c.earliest = p.started

@@ -32,6 +32,8 @@ type view struct {
 
 	db       *packages
 	dbOpened bool
+	// hosts says whether it has the package database of the host.
+	hosts Answer
 }
 
 type viewKey struct {

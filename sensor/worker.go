@@ -104,13 +104,7 @@ func (d *daemon) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	ended := d.state.Ended()
-	d.mu.Unlock()
-	again := all
-	for _, e := range ended {
-		again = again || d.reported[e.Process.PID]
-	}
+	again := d.gatherEnded() || all
 	for _, pid := range changed {
 		again = again || d.reported[pid]
 	}
@@ -120,11 +114,9 @@ func (d *daemon) look(ctx context.Context) error {
 		}
 	}
 	if again {
-		if err := d.rejudge(ctx); err != nil {
-			return err
-		}
+		return d.rejudge(ctx)
 	}
-	return d.afterlife(ctx, ended)
+	return d.afterlife(ctx)
 }
 
 // rejudge judges for the sake of the events only.
@@ -134,7 +126,7 @@ func (d *daemon) rejudge(ctx context.Context) error {
 		return err
 	}
 	sc.close()
-	return nil
+	return d.afterlife(ctx)
 }
 
 // sweep judges everything although nothing was told of a change, from mappings
@@ -180,7 +172,7 @@ func (d *daemon) reply(ctx context.Context, first *question) error {
 		e.ScannedAt, e.DurationSeconds = began.UTC(), time.Since(began).Seconds()
 		q.answer <- answerTo{explanation: e}
 	}
-	return nil
+	return d.afterlife(ctx)
 }
 
 // rereadAfter is how long what is known of a process is good enough to say that it

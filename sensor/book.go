@@ -36,6 +36,7 @@ type book struct {
 	news    chan struct{}
 	gapList []Gap
 	failure error
+	pruned  time.Time // by the worker
 	dropped uint64 // batches
 	told    map[EventType]uint64
 }
@@ -320,7 +321,17 @@ func (b *book) beat(ctx context.Context, now time.Time) {
 		}
 	}
 	b.add(ctx, &entry{Batch: store.Batch{Beat: now}})
+	if now.Sub(b.pruned) < pruneEvery || b.store == nil {
+		return
+	}
+	b.pruned = now
+	if err := b.store.Prune(ctx, now); err != nil && ctx.Err() == nil {
+		b.fail(err)
+	}
 }
+
+// pruneEvery is how often the store drops what is too old.
+const pruneEvery = time.Hour
 
 // status says how the store is doing.
 func (b *book) status() StoreStatus {

@@ -183,7 +183,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	})
 	<-ctx.Done()
 	parts.Wait()
-	d.book.beat(context.WithoutCancel(ctx), time.Now())
+	d.leave(context.WithoutCancel(ctx), time.Now())
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}

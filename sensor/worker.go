@@ -20,6 +20,17 @@ func (d *daemon) endGap(ctx context.Context, now time.Time) {
 	}
 }
 
+// leave writes down what would otherwise be told later.
+func (d *daemon) leave(ctx context.Context, now time.Time) {
+	d.mu.Lock()
+	gap, open := d.gap.soFar()
+	d.mu.Unlock()
+	if open {
+		d.book.missed(ctx, gap, d.vitals.host())
+	}
+	d.book.beat(ctx, now)
+}
+
 // gaps are those of the last days, and the one that may not be over.
 func (d *daemon) gaps() []Gap {
 	d.mu.Lock()

@@ -82,10 +82,10 @@ func (p *place) leftOver() error {
 		}
 		return nil
 	}
-	for _, suffix := range siblings() {
-		if size(suffix) > 0 && suffix != "-shm" {
-			return fmt.Errorf("%w: %s is there, the database is empty or gone", ErrCorrupt, filepath.Base(p.path)+suffix)
-		}
+	// A rollback journal says nothing: it is what a kill leaves that comes while the
+	// database is made.
+	if size("-wal") > 0 {
+		return fmt.Errorf("%w: %s is there, the database is empty or gone", ErrCorrupt, filepath.Base(p.path)+"-wal")
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func sound(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// rehearse runs every statement of this package on the database and takes all
+// rehearse runs every statement that writes, reads back, and takes all of it
 // back. It finds what structure does not show: tables that are not those of the
 // migrations, numbers at their end, a header that forbids writing. Nothing of it
 // reaches the disk.

@@ -75,16 +75,16 @@ func TestKill(t *testing.T) {
 	t.Logf("seed %d", seed)
 	path := newPath(t)
 	total := 0
-	for kill := range 20 {
-		if kill%5 == 0 {
-			// So that also the making of a store is cut short.
-			path = newPath(t)
-			total = 0
-		}
+	for kill := range 25 {
 		// From within the start to some hundred batches.
-		told := runChild(t, path, time.Duration(random.Float64()*random.Float64()*float64(400*time.Millisecond)))
-		last := max(total, told)
-		total = checkKilled(t, path, last)
+		life := time.Duration(random.Float64() * random.Float64() * float64(400*time.Millisecond))
+		if kill%5 == 0 {
+			// A new store, so that also its making is cut short.
+			path, total = newPath(t), 0
+			life = time.Duration(random.Float64() * float64(60*time.Millisecond))
+		}
+		told := runChild(t, path, life)
+		total = checkKilled(t, path, max(total, told))
 		t.Logf("kill %d: told %d, found %d", kill, told, total)
 		if t.Failed() {
 			return
@@ -158,6 +158,10 @@ func checkKilled(t *testing.T, path string, told int) int {
 	}
 	if round > 0 && (len(events) < min(round, 10)*childRows || !beat.Equal(at(round))) {
 		t.Errorf("round %d: %d events, beat %v", round, len(events), beat)
+	}
+	var vacuum int
+	if err := s.db.QueryRow("PRAGMA auto_vacuum").Scan(&vacuum); err != nil || vacuum != 2 {
+		t.Errorf("auto_vacuum is %d, %v", vacuum, err)
 	}
 	var keys []FileKey
 	for i := range childRows {

@@ -109,7 +109,7 @@ func (g generator) batch(ids []int64) *Batch {
 		b.Patches = append(b.Patches, Patch{At: g.time(), Domain: g.text(), Root: g.text(), Manager: g.text(), Package: g.text(),
 			Source: g.text(), Arch: g.text(), From: g.text(), To: g.text()})
 		b.Opened = append(b.Opened, g.exposure())
-		b.Gaps = append(b.Gaps, Gap{From: at(0), To: g.time(), Why: g.text()})
+		b.Gaps = append(b.Gaps, Gap{From: at(0), To: at(g.IntN(10) * 100), Why: g.text()})
 	}
 	for range g.IntN(10) {
 		b.Learned = append(b.Learned, Knowledge{File: g.key(), Root: g.text(), Path: g.text(), BuildID: g.text(), Manager: g.text(),

@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 export CGO_ENABLED := 0
 
-.PHONY: all build run test generate check-generated bench lint fuzz man install clean
+.PHONY: all build run test generate check-generated bench lint fuzz man install packages clean
 
 all: build
 
@@ -33,7 +33,7 @@ generate:
 	$(GO) generate ./...
 
 check-generated: generate
-	git diff --exit-code -- internal/probe docs
+	git diff --exit-code -- internal/probe internal/api docs
 
 bench: build
 	test/install-deps --bench
@@ -66,6 +66,13 @@ install: man
 	bin/sensor completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sensor
 	bin/sensor completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sensor
 	bin/sensor completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sensor.fish
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/bin/sensor|$(PREFIX)/bin/sensor|' deploy/systemd/sensor.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sensor.service
+	install -D -m 0644 deploy/systemd/sensor.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/sensor.conf
+
+# dist/*.deb and dist/*.rpm.
+packages: build
+	GO='$(GO)' deploy/package/build bin/sensor '$(VERSION)' dist
 
 clean:
 	rm -rf bin dist

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -275,10 +276,10 @@ func (c *Client) get(ctx context.Context, conn *net.UnixConn, path string, a *re
 	return fmt.Errorf("%s: %w", c.socket, refusal)
 }
 
-// trust holds that root or this user listens. Whoever can make a socket of this
-// name could otherwise tell root that nothing is stale. SO_PEERCRED (unix(7))
-// names who called listen(2), so a sensor that began as root is root's even when
-// it has given that up.
+// trust holds that root, this user, or a user to whom root gave the socket's
+// directory listens. Whoever can make a socket of this name could otherwise tell
+// root that nothing is stale. SO_PEERCRED (unix(7)) names who called listen(2), so a
+// sensor that began as root is root's even when it has given that up.
 func (c *Client) trust(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -294,10 +295,34 @@ func (c *Client) trust(conn *net.UnixConn) error {
 	if failed != nil {
 		return fmt.Errorf("%s: who listens cannot be told: %w", c.socket, failed)
 	}
-	if peer.Uid != 0 && int64(peer.Uid) != int64(os.Geteuid()) {
-		return fmt.Errorf("%s: %w: user %d, neither root nor the caller", c.socket, ErrUntrusted, peer.Uid)
+	if peer.Uid != 0 && int64(peer.Uid) != int64(os.Geteuid()) && !placed(c.socket, peer.Uid) {
+		return fmt.Errorf("%s: %w: user %d, neither root nor the caller nor one to whom root gave the directory", c.socket, ErrUntrusted, peer.Uid)
 	}
 	return nil
+}
+
+// placed reports whether root gave a user the directory of a socket, as a service
+// manager gives /run/sensor to the user of its unit: it is the user's and nobody
+// else's, and all above it are root's alone.
+func placed(socket string, uid uint32) bool {
+	if !filepath.IsAbs(socket) {
+		return false
+	}
+	owner := uid
+	for dir := filepath.Dir(socket); ; dir = filepath.Dir(dir) {
+		info, err := os.Lstat(dir)
+		if err != nil {
+			return false
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || !info.IsDir() || st.Uid != owner || info.Mode().Perm()&0o022 != 0 {
+			return false
+		}
+		if dir == "/" {
+			return true
+		}
+		owner = 0
+	}
 }
 
 // unreachable says why there is no connection.

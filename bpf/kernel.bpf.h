@@ -239,6 +239,11 @@ struct pt_regs {
 #error "registers of this architecture"
 #endif
 
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
 struct bpf_iter__task_vma {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;

@@ -57,37 +57,37 @@ struct {
 	__type(value, __u64);
 } marks SEC(".maps");
 
-/* Which process had told of which file. Forgetting only repeats a record. */
-struct told {
-	__u64 program; /* process and image */
-	__u64 file;    /* device, inode and its change time */
+/* Which program told of which file: hashes of both, in slots by hash. Whoever comes
+ * to the same slot takes it, which only repeats a record. */
+#define TOLD_BITS 16
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << TOLD_BITS);
+	__type(key, __u32);
+	__type(value, __u64);
+} told SEC(".maps");
+
+/* How many records a process caused lately, in slots likewise. */
+#define PACE_BITS 12
+struct pace {
+	__u64 process; /* hash of start and number */
+	__u64 since;   /* of count */
+	__u64 until;   /* only marked until then */
+	__u32 count;
+	__u32 pauses; /* in a row, each twice as long as the one before */
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 32 << 10);
-	__type(key, struct told);
-	__type(value, __u8);
-} told SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << PACE_BITS);
+	__type(key, __u32);
+	__type(value, struct pace);
+} paces SEC(".maps");
 
 /* A process; its number alone may be used again. */
 struct process_key {
 	__u64 start;
 	__u64 pid;
 };
-
-/* How many records a process caused lately. */
-struct pace {
-	__u64 since; /* of count */
-	__u64 until; /* only marked until then */
-	__u32 count;
-	__u32 pauses; /* in a row, each twice as long as the one before */
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8 << 10);
-	__type(key, struct process_key);
-	__type(value, struct pace);
-} paces SEC(".maps");
 
 /* Processes of several threads whose exit was told. */
 struct {
@@ -128,17 +128,21 @@ static __always_inline void mark(__u32 pid, bool done)
 /* A pause of up to 2^LONGEST_PAUSE seconds follows more than rate records in one. */
 #define LONGEST_PAUSE 5
 
-static __always_inline bool limited(__u32 pid, __u64 start)
+static __always_inline bool limited(__u64 process)
 {
-	struct process_key key = {.start = start, .pid = pid};
+	__u32 slot = process & ((1 << PACE_BITS) - 1);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct pace *p;
 
-	p = bpf_map_lookup_elem(&paces, &key);
-	if (!p) {
-		struct pace first = {.since = now, .count = 1};
-
-		bpf_map_update_elem(&paces, &key, &first, BPF_NOEXIST);
+	p = bpf_map_lookup_elem(&paces, &slot);
+	if (!p)
+		return false;
+	if (p->process != process) {
+		p->process = process;
+		p->since = now;
+		p->until = 0;
+		p->count = 1;
+		p->pauses = 0;
 		return false;
 	}
 	if (now < p->until)
@@ -230,7 +234,7 @@ static __always_inline int on_exec(bool typed, struct task_struct *task, struct 
 		return 0;
 	mark(pid, true);
 	start = start_of(typed, task);
-	if (limited(pid, start)) {
+	if (limited(mix(start, pid))) {
 		count(COUNT_LIMITED);
 		return 0;
 	}
@@ -369,13 +373,11 @@ int BPF_PROG(rename_raw, struct task_struct *task)
 static __always_inline int on_map(bool typed, struct file *file, enum mapping_flag flags, bool done)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	__u64 start, process, pair, *slot;
 	struct map_record *r;
 	struct inode *inode;
-	struct told key;
-	__u64 start;
-	__u32 pid, nsec = 0;
+	__u32 pid, index, nsec = 0;
 	__s64 sec = 0;
-	__u8 one = 1;
 
 	if (GET(false, task, flags) & PF_KTHREAD)
 		return 0;
@@ -385,15 +387,18 @@ static __always_inline int on_map(bool typed, struct file *file, enum mapping_fl
 		return 0;
 	mark(pid, done);
 	start = start_of(false, task);
+	process = mix(start, pid);
 	inode = GET(typed, file, f_inode);
 	inode_ctime(typed, inode, &sec, &nsec);
-	key.program = mix(mix(start, pid), GET(false, task, self_exec_id));
-	key.file = mix(mix(GET(typed, inode, i_ino), device_of(typed, inode)), mix(sec, nsec));
-	if (pid != tested_pid && bpf_map_lookup_elem(&told, &key)) {
+	pair = mix(mix(process, GET(false, task, self_exec_id)),
+		   mix(mix(GET(typed, inode, i_ino), device_of(typed, inode)), mix(sec, nsec)));
+	index = pair & ((1 << TOLD_BITS) - 1);
+	slot = bpf_map_lookup_elem(&told, &index);
+	if (slot && *slot == pair && pid != tested_pid) {
 		count(COUNT_REPEATED);
 		return 0;
 	}
-	if (limited(pid, start)) {
+	if (limited(process)) {
 		count(COUNT_LIMITED);
 		return 0;
 	}
@@ -408,7 +413,8 @@ static __always_inline int on_map(bool typed, struct file *file, enum mapping_fl
 		r->header.flags |= MAPPING_UNLINKED;
 	read_file(typed, file, file_key_of(file, mnt_ns_of(false, task)), &r->file);
 	bpf_ringbuf_submit(r, 0);
-	bpf_map_update_elem(&told, &key, &one, BPF_ANY);
+	if (slot)
+		*slot = pair;
 	return 0;
 }
 

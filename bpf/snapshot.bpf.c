@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
  * One pass over every virtual memory area of every process, or of one (BPF
- * iterator task_vma, Linux 5.12 and newer, 6.1 for one), written to the reader as
- * records of event.h. Runs in the reader's read(2); nothing is attached to the
- * kernel.
+ * iterator task_vma, Linux 5.12 and newer, 6.1 for one), or over the processes
+ * alone (iterator task), written to the reader as records of event.h. Runs in the
+ * reader's read(2); nothing is attached to the kernel.
  */
 #include "event.h"
 #include "file.bpf.h"
@@ -149,5 +149,34 @@ int snapshot(struct bpf_iter__task_vma *ctx)
 			slot->file = exe_key;
 		}
 	}
+	return 0;
+}
+
+/* ---- processes alone ----------------------------------------------------- */
+
+/* What a process does to itself without a system call that is traced: another root
+ * directory, mount namespace, cgroup or user. Of a process whose main thread has
+ * ended each thread is written; the reader takes the first. */
+SEC("iter/task")
+int processes(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct process_record *p;
+	struct reader reader;
+	__u32 zero = 0;
+
+	if (!task || !task->mm || (task->exit_state & (EXIT_ZOMBIE | EXIT_DEAD)))
+		return 0;
+	if (task != task->group_leader && !(task->group_leader->exit_state & (EXIT_ZOMBIE | EXIT_DEAD)))
+		return 0;
+	p = bpf_map_lookup_elem(&scratch, &zero);
+	if (!p)
+		return 0;
+	reader = current_reader();
+	p->kind = RECORD_PROCESS;
+	p->pad = 0;
+	read_process(true, task, task->group_leader->real_parent, &reader, &p->process);
+	p->exe[0] = 0;
+	bpf_seq_write(ctx->meta->seq, p, sizeof(*p));
 	return 0;
 }

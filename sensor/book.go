@@ -37,6 +37,9 @@ type book struct {
 	gapList []Gap
 	failure error
 	pruned  time.Time // by the worker
+	// open are the exposures that are not closed yet, as the worker changes them:
+	// a store that is lost is told of them anew.
+	open    map[*store.Exposure]bool
 	dropped uint64 // batches
 	told    map[EventType]uint64
 }
@@ -64,12 +67,12 @@ const storeFile = "sensor.db"
 func openBook(ctx context.Context, dir string, retention time.Duration, log *zap.Logger) (*book, error) {
 	b := &book{
 		log: log, path: filepath.Join(dir, storeFile), opts: store.Options{MaxAge: retention},
-		news: make(chan struct{}), told: make(map[EventType]uint64),
+		news: make(chan struct{}), told: make(map[EventType]uint64), open: make(map[*store.Exposure]bool),
 		// By the clock, so that no cursor is used again when the store is lost or
 		// its last transactions are.
 		number: uint64(max(0, time.Now().UnixMicro())),
 	}
-	if err := b.open(ctx); err != nil {
+	if err := b.openStore(ctx); err != nil {
 		if errors.Is(err, store.ErrLocked) {
 			return nil, err
 		}
@@ -78,7 +81,7 @@ func openBook(ctx context.Context, dir string, retention time.Duration, log *zap
 	return b, nil
 }
 
-func (b *book) open(ctx context.Context) error {
+func (b *book) openStore(ctx context.Context) error {
 	opts := b.opts
 	b.mu.Lock()
 	opts.First = b.number
@@ -143,15 +146,16 @@ func (b *book) fail(err error) {
 	}
 }
 
-// add numbers the events, tells them, and keeps the batch.
+// add numbers the events, keeps the batch, and tells the events. They are told last,
+// so that after a kill no number is given again to another event; and they are told
+// even if nothing can be kept.
 func (b *book) add(ctx context.Context, n *entry) {
 	b.mu.Lock()
 	events := n.entries.events
 	for i := range events {
 		e := &events[i]
 		b.number++
-		b.cursor, b.newest = b.number, b.number
-		e.Cursor = b.cursor
+		b.cursor, e.Cursor = b.number, b.number
 		b.told[e.Type]++
 		body, err := json.Marshal(e)
 		if err != nil {
@@ -160,22 +164,26 @@ func (b *book) add(ctx context.Context, n *entry) {
 		}
 		n.Events = append(n.Events, store.Event{Seq: e.Cursor, At: e.Time, Type: string(e.Type), Body: body})
 	}
-	b.recent = append(b.recent, events...)
-	if n := len(b.recent) - maxRecent; n > 0 {
-		b.before = b.recent[n-1].Cursor
-		b.recent = append([]Event(nil), b.recent[n:]...)
-	}
 	b.pending = append(b.pending, n)
 	if n := len(b.pending) - maxPending; n > 0 {
 		b.pending = append([]*entry(nil), b.pending[n:]...)
 		b.dropped += uint64(n)
 	}
-	if len(events) > 0 {
-		close(b.news)
-		b.news = make(chan struct{})
-	}
 	b.mu.Unlock()
 	b.flush(ctx)
+	if len(events) == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.recent = append(b.recent, events...)
+	if n := len(b.recent) - maxRecent; n > 0 {
+		b.before = b.recent[n-1].Cursor
+		b.recent = append([]Event(nil), b.recent[n:]...)
+	}
+	b.newest = events[len(events)-1].Cursor
+	close(b.news)
+	b.news = make(chan struct{})
 }
 
 // flush writes what is pending, in order, until something fails. What is wrong with
@@ -202,6 +210,11 @@ func (b *book) flush(ctx context.Context) {
 			return
 		case errors.Is(err, store.ErrInvalid) && next.sift(b.log):
 			continue
+		case errors.Is(err, store.ErrNoExposure) && len(next.changed)+len(next.closed) > 0:
+			// Not what it says of others, nor its events.
+			b.log.Error("an exposure is not in the store any more", zap.Error(err))
+			next.changed, next.closed = nil, nil
+			continue
 		case errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrNoExposure):
 			b.log.Error("something observed cannot be kept", zap.Error(err))
 			b.mu.Lock()
@@ -227,15 +240,39 @@ func (b *book) discard(ctx context.Context, why error) {
 	b.mu.Unlock()
 	_, discardErr := store.Discard(b.path, why)
 	b.log.Error("the store is corrupt and was moved aside: what was observed before is lost", zap.Error(errors.Join(why, err, discardErr)))
-	if err := b.open(ctx); err != nil {
+	if err := b.openStore(ctx); err != nil {
 		b.fail(err)
 	}
+	// Their numbers were those of the store that is gone.
+	anew := &entry{}
+	for x := range b.open {
+		x.ID = 0
+		anew.opened = append(anew.opened, x)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rest := b.pending[:0]
+	for _, n := range b.pending {
+		n.opened = slices.DeleteFunc(n.opened, func(x *store.Exposure) bool { return b.open[x] })
+		n.changed = nil
+		n.closed = slices.DeleteFunc(n.closed, func(x *store.Exposure) bool { x.ID = 0; return true })
+		rest = append(rest, n)
+	}
+	b.pending = append([]*entry{anew}, rest...)
 }
 
 // write keeps what a report changed.
 func (b *book) write(ctx context.Context, e entries, host Host) {
 	if len(e.events)+len(e.opened)+len(e.changed)+len(e.closed) == 0 {
 		return
+	}
+	for _, x := range e.opened {
+		if x.Closed.IsZero() {
+			b.open[x] = true
+		}
+	}
+	for _, x := range e.closed {
+		delete(b.open, x)
 	}
 	for i := range e.events {
 		e.events[i].Host = host
@@ -315,12 +352,18 @@ func (b *book) gaps() []Gap {
 // beat notes that the sensor is alive, and tries again what failed.
 func (b *book) beat(ctx context.Context, now time.Time) {
 	if b.store == nil {
-		if err := b.open(ctx); err != nil {
+		if err := b.openStore(ctx); err != nil {
 			b.fail(err)
 			return
 		}
 	}
-	b.add(ctx, &entry{Batch: store.Batch{Beat: now}})
+	// Not by add: beats that cannot be written are worth nothing later.
+	b.flush(ctx)
+	if b.store != nil {
+		if err := b.store.Write(ctx, &store.Batch{Beat: now}); err != nil && ctx.Err() == nil {
+			b.fail(err)
+		}
+	}
 	if now.Sub(b.pruned) < pruneEvery || b.store == nil {
 		return
 	}

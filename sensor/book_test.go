@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,5 +159,65 @@ func TestBookWaits(t *testing.T) {
 	happen(t, b, "a")
 	if err := b.wait(ctx, 0); err != nil {
 		t.Errorf("there is an event, but got %v", err)
+	}
+}
+
+func exposed(finding string) *store.Exposure {
+	return &store.Exposure{Finding: finding, Package: "p", Opened: time.Now().Add(-time.Hour)}
+}
+
+// The exposures that were in a store which is gone go on in the one after it: they
+// close none of others, nor cost the events that are told with them.
+func TestBookDiscards(t *testing.T) {
+	b := bookIn(t, t.TempDir())
+	cursors := make(map[string]uint64)
+	old, older := exposed("old"), exposed("older")
+	b.write(t.Context(), entries{opened: []*store.Exposure{old, older}}, Host{})
+	b.discard(t.Context(), errors.New("test"))
+	young := exposed("young")
+	b.write(t.Context(), entries{opened: []*store.Exposure{young}}, Host{})
+	findings := func() string {
+		open, err := b.store.OpenExposures(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list []string
+		for _, x := range open {
+			list = append(list, x.Finding)
+		}
+		slices.Sort(list)
+		return strings.Join(list, " ")
+	}
+	if got := findings(); got != "old older young" {
+		t.Errorf("open are %q", got)
+	}
+	old.Closed = time.Now()
+	b.write(t.Context(), entries{closed: []*store.Exposure{old}}, Host{})
+	if got := findings(); got != "older young" {
+		t.Errorf("then open are %q", got)
+	}
+	older.ID = 4711
+	older.Closed = time.Now()
+	f := Finding{ID: "older"}
+	b.write(t.Context(), entries{closed: []*store.Exposure{older}, events: []Event{{Time: time.Now(), Type: EventResolved, Finding: &f}}}, Host{Name: "h"})
+	cursors["older"] = b.last()
+	if got := ids(t, b, 0, cursors); !slices.Equal(got, []string{"older"}) || b.lost() > 0 {
+		t.Errorf("events %q, %d batches lost", got, b.lost())
+	}
+}
+
+// Trouble with the store does not fill the memory with heartbeats.
+func TestBookBeats(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := bookIn(t, dir)
+	happen(t, b, "a")
+	for range 10 {
+		b.beat(t.Context(), time.Now())
+	}
+	if len(b.pending) != 1 || b.lost() > 0 {
+		t.Errorf("%d entries wait, %d were lost", len(b.pending), b.lost())
 	}
 }

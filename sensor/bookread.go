@@ -3,8 +3,12 @@ package sensor
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/patchsensor/patchsensor/internal/store"
 )
 
 // events returns up to limit of them after a cursor.
@@ -29,7 +33,8 @@ func (b *book) events(ctx context.Context, after uint64, limit int) ([]Event, er
 	if err != nil {
 		return nil, err
 	}
-	list = list[:0]
+	unkept, last := list, after
+	list = nil
 	for _, k := range kept {
 		var e Event
 		if err := json.Unmarshal(k.Body, &e); err != nil {
@@ -38,6 +43,13 @@ func (b *book) events(ctx context.Context, after uint64, limit int) ([]Event, er
 		}
 		e.Cursor = k.Seq
 		list = append(list, e)
+		last = e.Cursor
+	}
+	// What could not be written yet comes after what was.
+	for _, e := range unkept {
+		if e.Cursor > last && len(list) < limit {
+			list = append(list, e)
+		}
 	}
 	if after > 0 && first > after+1 {
 		return list, ErrCursor
@@ -67,4 +79,32 @@ func (b *book) wait(ctx context.Context, after uint64) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// past is what the store knows from before the sensor was last stopped.
+type past struct {
+	open    []*store.Exposure
+	patches []store.Patch // newest first
+	beat    time.Time     // when the sensor was last at work; zero if never
+}
+
+func (b *book) past(ctx context.Context) (p past, err error) {
+	if b.store == nil {
+		return p, nil
+	}
+	open, err := b.store.OpenExposures(ctx)
+	if err != nil {
+		return p, fmt.Errorf("read open exposures: %w", err)
+	}
+	for i := range open {
+		p.open = append(p.open, &open[i])
+		b.open[&open[i]] = true
+	}
+	if p.beat, err = b.store.LastBeat(ctx); err != nil {
+		return p, fmt.Errorf("read when the sensor last ran: %w", err)
+	}
+	if p.patches, err = b.store.Patches(ctx, keptPatches); err != nil {
+		return p, fmt.Errorf("read patches: %w", err)
+	}
+	return p, nil
 }

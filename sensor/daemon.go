@@ -47,14 +47,19 @@ type daemon struct {
 	ledger    *ledger
 	names     map[nameKey]*loadNames
 	revisits  []revisit
-	known     map[inode]knownFile
+	known     map[seenFile]knownFile
+	hosts     map[viewKey]bool // views that show the host's root
 	reported  map[int]bool     // processes of the last report's findings
 	ended     []track.Ended    // processes that no report told of, to be judged yet
 	packages  []packageVersion // of the host, as last told
 	transient map[string]time.Time
 	resynced  time.Time // when everything was last read
-	pace      pace
-	hold      hold
+	// owed says that something that was to be judged could not be: what had been
+	// marked for it is not any more.
+	owed    bool
+	dropped uint64 // ended processes that were, when last counted
+	pace    pace
+	hold    hold
 
 	vitals vitals
 }
@@ -73,7 +78,7 @@ type answerTo struct {
 
 // nameKey tells one reading of a process's mappings from another; forks share it.
 type nameKey struct {
-	mappings *snapshot.Mapping
+	mappings *snapshot.Mapping // nil if there are none
 	read     time.Duration
 }
 

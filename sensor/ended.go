@@ -23,6 +23,13 @@ type inode struct {
 
 func inodeOf(id file.ID) inode { return inode{id.Dev, id.Ino} }
 
+// seenFile is a file as processes of one view see it: what is current for one may
+// have been replaced for another, with the same inode.
+type seenFile struct {
+	inode
+	viewKey
+}
+
 // knownFile is what the last judgement says of a file, for processes that come and
 // go between two judgements.
 type knownFile struct {
@@ -46,8 +53,8 @@ func (sc *scan) noteStale(suspects []judgement) {
 }
 
 // knownFiles sums up what the scan says of each file that is mapped.
-func (sc *scan) knownFiles(ctx context.Context) map[inode]knownFile {
-	known := make(map[inode]knownFile, 2*len(sc.order))
+func (sc *scan) knownFiles(ctx context.Context) map[seenFile]knownFile {
+	known := make(map[seenFile]knownFile, 2*len(sc.order))
 	for _, c := range sc.order {
 		f := &c.facts
 		var k knownFile
@@ -70,8 +77,8 @@ func (sc *scan) knownFiles(ctx context.Context) map[inode]knownFile {
 			continue
 		}
 		for _, id := range []file.ID{c.file.id, c.file.info.ID} {
-			if id.Ino != 0 && !known[inodeOf(id)].current {
-				known[inodeOf(id)] = k
+			if seen := (seenFile{inodeOf(id), c.view.key}); id.Ino != 0 && !known[seen].current {
+				known[seen] = k
 			}
 		}
 	}
@@ -119,6 +126,10 @@ func (d *daemon) afterlife(ctx context.Context) error {
 	if len(late) == 0 {
 		return nil
 	}
+	// Whose they were is said by what their parents are now.
+	if err := d.reread(ctx, parents); err != nil {
+		return err
+	}
 	sc, err := d.scan(ctx, parents)
 	if err != nil {
 		return err
@@ -145,9 +156,14 @@ func (d *daemon) oldCode(e *track.Ended, boot snapshot.BootTime) lateCode {
 		if m.At == 0 || m.File == nil {
 			continue
 		}
-		k, ok := d.known[inodeOf(m.File.ID)]
-		if !ok && i < len(e.Names) {
-			k, ok = d.formerly(m.File, e.Names[i])
+		view := viewKey{e.Process.RootKey, e.Process.MntNS}
+		k, ok := d.known[seenFile{inodeOf(m.File.ID), view}]
+		if !ok && d.hosts[view] {
+			name := ""
+			if i < len(e.Names) {
+				name = e.Names[i]
+			}
+			k, ok = d.formerly(m.File, name)
 		}
 		at := boot.Wall(m.At)
 		if !ok || k.current || k.since.IsZero() || !at.After(k.since.Add(clockSlack)) {
@@ -167,12 +183,13 @@ func (d *daemon) oldCode(e *track.Ended, boot snapshot.BootTime) lateCode {
 // what was observed of it tells which version it was, and its name what took its
 // place. Only the host's names can be followed when the process is gone.
 func (d *daemon) formerly(f *snapshot.File, name string) (knownFile, bool) {
-	name = strings.TrimSuffix(name, deletedMark)
-	if !strings.HasPrefix(name, "/") || temporary(name) {
+	k := d.mem.byInode(inodeOf(f.ID))
+	if k == nil {
 		return knownFile{}, false
 	}
-	k := d.mem.byInode(inodeOf(f.ID))
-	if k == nil || path.Base(k.Path) != path.Base(name) {
+	// Numbers are used again: the name has to fit or, where none is told, the size.
+	name = strings.TrimSuffix(name, deletedMark)
+	if name == "" && f.Size != k.File.Size || name != "" && path.Base(k.Path) != path.Base(name) || temporary(name) {
 		return knownFile{}, false
 	}
 	info, err := d.root.Stat(k.Path)

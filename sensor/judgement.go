@@ -218,12 +218,13 @@ func notBefore(at, start time.Time) time.Time {
 func (sc *scan) present(m *member) bool {
 	dir, err := sc.open(m.p)
 	if err != nil {
-		return !errors.Is(err, proc.ErrGone)
+		return !errors.Is(err, proc.ErrGone) || sc.doubt(m.p)
 	}
 	defer dir.Close()
 	still := m.suspects[:0]
 	for _, j := range m.suspects {
-		if at, ok := m.p.mappingOf(j.class); ok && !unmapped(dir, j.class.file, at) {
+		at, ok := m.p.mappingOf(j.class)
+		if ok && (!unmapped(dir, j.class.file, at) || sc.doubt(m.p)) {
 			still = append(still, j)
 		}
 	}

@@ -18,7 +18,8 @@ type ledger struct {
 	unsure map[string]bool
 	// carried are exposures that were open when the sensor last stopped and that
 	// no report has confirmed yet, by finding.
-	carried map[string][]store.Exposure
+	carried map[string][]*store.Exposure
+	seen    time.Time
 }
 
 // account is one finding that lasts.
@@ -35,8 +36,10 @@ type entries struct {
 	closed  []*store.Exposure
 }
 
-func newLedger(open []store.Exposure) *ledger {
-	l := &ledger{accounts: make(map[string]*account), unsure: make(map[string]bool), carried: make(map[string][]store.Exposure)}
+// newLedger makes one that goes on with exposures that were open when the sensor
+// was last seen at work.
+func newLedger(open []*store.Exposure, seen time.Time) *ledger {
+	l := &ledger{accounts: make(map[string]*account), unsure: make(map[string]bool), carried: make(map[string][]*store.Exposure), seen: seen}
 	for _, x := range open {
 		l.carried[x.Finding] = append(l.carried[x.Finding], x)
 	}
@@ -69,14 +72,15 @@ func (l *ledger) enter(r *Report) entries {
 	l.unsure = unsure
 	for id, a := range l.accounts {
 		if !seen[id] {
-			l.close(a, now, &e)
+			l.close(a, now, now, &e)
 			delete(l.accounts, id)
 		}
 	}
 	for id, list := range l.carried {
 		delete(l.carried, id)
 		if !seen[id] {
-			l.close(restored(list), now, &e)
+			// It ended at some time in which nobody looked: at the earliest then.
+			l.close(restored(list), l.seen, now, &e)
 		}
 	}
 	slices.SortStableFunc(e.events, func(a, b Event) int { return strings.Compare(a.Finding.ID, b.Finding.ID) })
@@ -84,7 +88,7 @@ func (l *ledger) enter(r *Report) entries {
 }
 
 // restored is the account of a finding of which only the exposures are left.
-func restored(list []store.Exposure) *account {
+func restored(list []*store.Exposure) *account {
 	first := list[0]
 	a := &account{finding: Finding{
 		ID: first.Finding, State: Stale, Domain: Domain(first.Domain),
@@ -92,7 +96,8 @@ func restored(list []store.Exposure) *account {
 		Remedy:   Remedy{Action: None, Command: []string{}}, Packages: []Package{}, Processes: []Process{},
 	}}
 	for _, x := range list {
-		a.exposures = append(a.exposures, &x)
+		x.AtLeast = true
+		a.exposures = append(a.exposures, x)
 		if x.Package == "" {
 			continue
 		}
@@ -111,9 +116,7 @@ func (l *ledger) open(f *Finding, now time.Time, e *entries) {
 	l.accounts[f.ID] = a
 	carried := l.carried[f.ID]
 	delete(l.carried, f.ID)
-	for i := range carried {
-		a.exposures = append(a.exposures, &carried[i])
-	}
+	a.exposures = append(a.exposures, carried...)
 	news := l.expose(a, f, now, e)
 	if len(carried) > 0 {
 		if news {
@@ -158,7 +161,7 @@ func alike(a, b *Finding) bool {
 }
 
 // expose brings an account's exposures into line with its finding, and reports
-// whether any was opened or closed.
+// whether any was opened or closed, or another version was installed.
 func (l *ledger) expose(a *account, f *Finding, now time.Time, e *entries) bool {
 	wanted := exposuresOf(f, now)
 	news := false
@@ -170,6 +173,7 @@ func (l *ledger) expose(a *account, f *Finding, now time.Time, e *entries) bool 
 			w := wanted[i]
 			wanted = slices.Delete(wanted, i, i+1)
 			if w.Installed != x.Installed || w.Evidence != x.Evidence || !slices.Equal(w.CVEs, x.CVEs) {
+				news = news || w.Installed != x.Installed
 				x.Installed, x.Evidence, x.CVEs = w.Installed, w.Evidence, w.CVEs
 				e.changed = append(e.changed, x)
 			}
@@ -244,12 +248,20 @@ func openedAt(f *Finding, now time.Time) (opened time.Time, atLeast bool) {
 	return opened, false
 }
 
-func (l *ledger) close(a *account, now time.Time, e *entries) {
+// close closes an account at now, and its exposures at the time given.
+func (l *ledger) close(a *account, closed, now time.Time, e *entries) {
 	for _, x := range a.exposures {
-		x.Closed = now
+		x.Closed = closed
+		if closed.Before(x.Opened) {
+			x.Closed = x.Opened
+		}
 		e.closed = append(e.closed, x)
 	}
 	e.tell(EventResolved, a, now)
+	if last := &e.events[len(e.events)-1]; last.Exposure != nil {
+		last.Exposure.Closed = &closed
+		last.Exposure.Seconds = max(0, closed.Sub(last.Exposure.Opened).Seconds())
+	}
 }
 
 // An event is read by people and kept for long: it lists this many processes, and
@@ -287,7 +299,8 @@ func (e *entries) tell(kind EventType, a *account, now time.Time) {
 			closed := now
 			x.Closed = &closed
 		}
-		x.Seconds = now.Sub(x.Opened).Seconds()
+		// A clock that was set back makes it end before it began.
+		x.Seconds = max(0, now.Sub(x.Opened).Seconds())
 		event.Exposure = x
 	}
 	e.events = append(e.events, event)

@@ -109,7 +109,7 @@ func TestLedger(t *testing.T) {
 		{"ended while the sensor did not run", []store.Exposure{
 			{ID: 1, Finding: "a", Kind: "unit", Workload: "a.service", Manager: "dpkg", Package: "ssl", Arch: "amd64", Loaded: "1", Opened: second(5)},
 		}, []step{
-			{reportOf(100), []string{"resolved a from 5 for 95"}},
+			{reportOf(100), []string{"resolved a from 5 for 45 at least"}},
 			{reportOf(110), nil},
 		}},
 		{"more after a restart of the sensor", []store.Exposure{
@@ -119,7 +119,11 @@ func TestLedger(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newLedger(c.carried)
+			var carried []*store.Exposure
+			for i := range c.carried {
+				carried = append(carried, &c.carried[i])
+			}
+			l := newLedger(carried, second(50))
 			for i, s := range c.steps {
 				var got []string
 				for _, e := range l.enter(s.report).events {
@@ -141,7 +145,7 @@ func TestLedgerKeepsAccount(t *testing.T) {
 	names := []string{"ssl", "zlib", "xml"}
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		l := newLedger(nil)
+		l := newLedger(nil, time.Time{})
 		open := make(map[*store.Exposure]bool)
 		for n := range 40 {
 			var findings []Finding

@@ -29,7 +29,9 @@ type loaded struct {
 	// fstype is the type of its file system, and changed and size are the
 	// inode's ctime and size, in the source's view; 0 if it does not show them.
 	fstype, changed, size int64
-	classes               classes
+	// copied says that the file was copied up since it was seen.
+	copied  bool
+	classes classes
 	// at are places where the file can be opened.
 	at []place
 }
@@ -78,6 +80,7 @@ func (l *loaded) look(dir *proc.Process, p *process, m snapshot.Mapping) {
 	default:
 		l.shown, l.named = name, true
 		l.info, l.known, l.err = info, true, nil
+		l.copied = l.copiedUp()
 	}
 }
 

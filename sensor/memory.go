@@ -21,11 +21,14 @@ type memory struct {
 	// had these stamps.
 	host   *packages
 	stamps []stamp
+	opened time.Time
 	// observed is which package files are, or were, of the files that were looked
 	// for so far; nil where nothing is known.
 	observed map[store.FileKey]*store.Knowledge
 	// inodes are the keys of observed, by the numbers that events tell.
 	inodes map[inode]store.FileKey
+	// shunned are the processes that did not answer, by user.
+	shunned map[uint32]map[processID]shunned
 	// learned is what was observed since it was last kept.
 	learned []store.Knowledge
 	// later is the earliest moment for the next question to the database that only
@@ -93,7 +96,8 @@ func (m *memory) hostPackages(sc *scan) {
 			continue
 		}
 		stamps := stampsOf(sc.root, mgr)
-		if m.host == nil || !equalStamps(m.stamps, stamps) {
+		if m.host == nil || !equalStamps(m.stamps, stamps) || m.host.troubled() && time.Since(m.opened) > retryAfter {
+			m.opened = time.Now()
 			db, err := mgr.open(sc.root)
 			if noDatabase(err) {
 				continue
@@ -107,10 +111,25 @@ func (m *memory) hostPackages(sc *scan) {
 			sc.warnings.add(sc.root.Name(), m.host.err, "")
 		}
 		m.host.classes = nil
+		if len(m.host.owned) > maxOwned {
+			clear(m.host.owned)
+		}
 		sc.databases[id] = m.host
 		return
 	}
 	m.host = nil
+}
+
+// retryAfter is how long a database that could not be read in full is left alone:
+// what was wrong may have been the sensor's own want of something.
+const retryAfter = time.Minute
+
+// maxOwned bounds the names of which the owner is remembered.
+const maxOwned = 100_000
+
+// troubled reports whether something of the database could not be read.
+func (pk *packages) troubled() bool {
+	return pk.err != nil || pk.db != nil && len(pk.db.Problems()) > 0
 }
 
 // forget makes the next scan read the package database anew.
@@ -199,7 +218,7 @@ func (m *memory) learn(ctx context.Context, sc *scan) {
 	seen := make(map[store.FileKey]bool, len(sc.order))
 	for _, c := range sc.order {
 		f := &c.facts
-		if c.owners != pk || c.shownOwner == nil || c.shownOwner.Package.State != owner.StateInstalled {
+		if c.owners != pk || c.base == nil || !sc.isHost(c.base) || c.shownOwner == nil || c.shownOwner.Package.State != owner.StateInstalled {
 			continue
 		}
 		if f.Shown != Same || !c.file.known || f.CopiedUp || f.Checksum == No {

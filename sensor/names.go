@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -71,24 +72,34 @@ func (n *loadNames) of(i int, m *snapshot.Mapping) (loadName, uint64) {
 }
 
 // patience is how long the memory of one process may take to be read. It can wait
-// for whoever serves its pages: a file system, or a program by userfaultfd(2).
-const patience = 2 * time.Second
+// for whoever serves its pages: a file system, or a program by userfaultfd(2). Where
+// several do not answer, somebody means it: the others get less.
+const (
+	patience  = 2 * time.Second
+	impatient = patience / 16
+)
 
-var errStuck = fmt.Errorf("its memory did not answer within %s, so the names by which it loaded its code are not known", patience)
+var errStuck = errors.New("its memory does not answer, so the names by which it loaded its code are not known")
 
 // readNames reads the names of those processes whose names are not remembered.
 // What cannot be read is left out: the kernel's own names then have to do.
 func (sc *scan) readNames(ctx context.Context) error {
 	var todo []*process
+	now := time.Now()
 	for _, p := range sc.processes {
-		if p.names == nil {
+		switch {
+		case p.names != nil:
+		case sc.mem.shuns(p, now):
+			sc.nameless(p)
+		default:
 			todo = append(todo, p)
 		}
 	}
+	wait := patience
 	for len(todo) > 0 {
 		r := newNameReader(todo)
 		go r.run()
-		got, stuck := r.wait(ctx)
+		got, stuck := r.wait(ctx, wait)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -98,12 +109,20 @@ func (sc *scan) readNames(ctx context.Context) error {
 		}
 		todo = todo[len(got):]
 		if stuck {
-			sc.warnings.add(fmt.Sprintf("process %d", todo[0].PID), errStuck, "")
-			todo[0].names = new(loadNames)
+			sc.mem.shun(todo[0], time.Now())
+			sc.nameless(todo[0])
 			todo = todo[1:]
+			wait = max(wait/2, impatient)
 		}
 	}
 	return nil
+}
+
+// nameless gives up on the names of a process, for now.
+func (sc *scan) nameless(p *process) {
+	sc.warnings.add(fmt.Sprintf("process %d", p.PID), errStuck, "")
+	p.names = new(loadNames)
+	p.key.mappings = nil // not to be remembered
 }
 
 // nameReader reads names of one process after another. It is left behind, with all
@@ -153,8 +172,8 @@ func (r *nameReader) run() {
 	}
 }
 
-// wait returns what was read, and whether the next process did not answer.
-func (r *nameReader) wait(ctx context.Context) (out []loadNames, stuck bool) {
+// wait returns what was read, and whether the next process did not answer in time.
+func (r *nameReader) wait(ctx context.Context, patience time.Duration) (out []loadNames, stuck bool) {
 	tick := time.NewTicker(patience / 4)
 	defer tick.Stop()
 	last, since := -1, time.Now()

@@ -118,7 +118,7 @@ func TestStuckMemory(t *testing.T) {
 	r.out = append(r.out, loadNames{exe: loadName{text: "/bin/x"}})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	out, stuck := r.wait(ctx)
+	out, stuck := r.wait(ctx, patience)
 	if len(out) != 1 || !stuck || !r.left {
 		t.Errorf("got %v, stuck %v, left %v", out, stuck, r.left)
 	}

@@ -18,6 +18,8 @@ const (
 	// a pause is than the look before it.
 	rest  = 100 * time.Millisecond
 	share = 10
+	// longest is the longest pause.
+	longest = 5 * time.Second
 )
 
 // schedule makes the timer fire soon, if it is not about to.
@@ -48,7 +50,7 @@ func (p *pace) done(began, ended time.Time) {
 	if p.due != nil {
 		p.due.Stop()
 	}
-	p.next = ended.Add(max(rest, share*ended.Sub(began)))
+	p.next = ended.Add(min(max(rest, share*ended.Sub(began)), longest))
 }
 
 // hold makes those who ask wait for as long as the last answer took: however many

@@ -92,6 +92,17 @@ func (sc *scan) sharesHost(v *view) bool {
 	return v.hosts == Yes
 }
 
+// isHost reports whether a view shows the root directory of the host itself, so that
+// its names and the host's package database belong together.
+func (sc *scan) isHost(v *view) bool {
+	if v.sameRoot == NotKnown && v.root != nil {
+		mine, err1 := v.root.Stat("/")
+		hosts, err2 := sc.root.Stat("/")
+		v.sameRoot = answer(err1 == nil && err2 == nil && mine.ID == hosts.ID)
+	}
+	return v.sameRoot == Yes
+}
+
 // hidesDatabase reports whether a view without a package database has its programs
 // from the host: a service may be kept from seeing /var/lib.
 func (sc *scan) hidesDatabase(v *view) bool {

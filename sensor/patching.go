@@ -101,11 +101,8 @@ func (d *daemon) changed(ctx context.Context, c watch.Change) error {
 		d.log.Warn("package database", zap.String("database", c.Target), zap.Error(c.Err))
 	}
 	d.mem.forget()
-	if d.tracer == nil {
-		if err := d.resync(ctx); err != nil {
-			return err
-		}
-	} else if _, _, err := d.refresh(ctx); err != nil {
+	d.owed = true
+	if err := d.readChanges(ctx); err != nil {
 		return err
 	}
 	// What changed is told before what that makes stale.
@@ -113,10 +110,10 @@ func (d *daemon) changed(ctx context.Context, c watch.Change) error {
 	return d.rejudge(ctx)
 }
 
-// catchUp tells what changed while the sensor did not run, or takes the packages as
+// tellMissed tells what changed while the sensor did not run, or takes the packages as
 // they are if it never did. What a package manager is at will be told when it has
 // done that.
-func (d *daemon) catchUp(ctx context.Context, since time.Time) {
+func (d *daemon) tellMissed(ctx context.Context, since time.Time) {
 	for _, m := range managers() {
 		if busy, err := m.busy(d.root); d.packages != nil && busy && err == nil {
 			return

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/snapshot"
@@ -34,14 +36,7 @@ func (d *daemon) refresh(ctx context.Context) (changed []int, all bool, err erro
 	if len(dirty) == 0 {
 		return nil, false, nil
 	}
-	list, err := d.reader.Some(ctx, dirty)
-	if err != nil {
-		return nil, false, fmt.Errorf("read changed processes: %w", err)
-	}
-	d.mu.Lock()
-	d.state.Update(dirty, list, began, bootNow())
-	d.mu.Unlock()
-	return dirty, false, nil
+	return dirty, false, d.reread(ctx, dirty)
 }
 
 // resync reads everything.
@@ -114,6 +109,13 @@ func (d *daemon) inputs(only []int) []remembered {
 
 // scan judges the processes named, or all. The caller closes the scan.
 func (d *daemon) scan(ctx context.Context, only []int) (*scan, error) {
+	began := bootNow()
+	inputs := d.inputs(only)
+	if only == nil {
+		if err := d.identify(ctx, inputs); err != nil {
+			return nil, err
+		}
+	}
 	boot, err := bootTime()
 	if err != nil {
 		return nil, err
@@ -125,7 +127,11 @@ func (d *daemon) scan(ctx context.Context, only []int) (*scan, error) {
 	}
 	sc.keepHostAway()
 	d.mem.hostPackages(sc)
-	if err := sc.run(ctx, d.inputs(only)); err != nil {
+	sc.fresh = began
+	if d.count().Evicted > 0 {
+		sc.warnings.add(SubjectProcesses, errCrowded, "")
+	}
+	if err := sc.run(ctx, inputs); err != nil {
 		sc.close()
 		return nil, err
 	}
@@ -133,6 +139,35 @@ func (d *daemon) scan(ctx context.Context, only []int) (*scan, error) {
 	d.mem.learn(ctx, sc)
 	return sc, nil
 }
+
+// identify brings up to date what processes can change about themselves without
+// anybody being told: root, namespaces, cgroup, user. By these they are told what
+// they see and whose they are.
+func (d *daemon) identify(ctx context.Context, inputs []remembered) error {
+	who, err := d.reader.Who(ctx)
+	if err != nil {
+		return fmt.Errorf("list processes: %w", err)
+	}
+	index := make(map[int]*snapshot.Process, len(who))
+	for i := range who {
+		if index[who[i].PID] == nil {
+			index[who[i].PID] = &who[i]
+		}
+	}
+	for i := range inputs {
+		p := &inputs[i].Process
+		now := index[p.PID]
+		if now == nil || now.Start != p.Start {
+			continue // it has just ended
+		}
+		p.TID, p.PPID, p.UID, p.Comm = now.TID, now.PPID, now.UID, now.Comm
+		p.PIDNS, p.MntNS, p.InnerPID = now.PIDNS, now.MntNS, now.InnerPID
+		p.RootKey, p.CgroupKey = now.RootKey, now.CgroupKey
+	}
+	return nil
+}
+
+var errCrowded = errors.New("there are, or were, more than the sensor keeps: some may be missing here")
 
 // remember keeps the names that were read, and now and then drops those of
 // processes that are gone.
@@ -162,7 +197,7 @@ func (d *daemon) remember(sc *scan, all bool) {
 
 func nameKeyOf(p *snapshot.Process, info track.Info) nameKey {
 	if len(p.Mappings) == 0 {
-		return nameKey{}
+		return nameKey{nil, info.Read}
 	}
 	return nameKey{&p.Mappings[0], info.Read}
 }
@@ -193,19 +228,60 @@ func (d *daemon) judge(ctx context.Context) (*scan, *Report, error) {
 	began := time.Now()
 	// Before the report forgets what was said of them.
 	d.gatherEnded()
-	sc, err := d.scan(ctx, nil)
+	sc, r, err := d.settledReport(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	r := sc.report(ctx)
 	r.ScannedAt = began.UTC()
 	d.note(ctx, sc, r)
 	d.book.write(ctx, d.ledger.enter(r), r.Host)
 	d.book.learn(ctx, d.mem)
 	r.Gaps = d.gaps()
 	r.DurationSeconds = time.Since(began).Seconds()
+	d.owed = false
 	d.vitals.judged(r, d.ledger, time.Since(began))
 	return sc, r, nil
+}
+
+// rounds is how often processes are read again one by one before all are.
+const rounds = 3
+
+// settledReport judges everything, and again for as long as what is remembered of a
+// process does not fit what is seen of it: that a mapping is not where it was says
+// nothing about what the process runs.
+func (d *daemon) settledReport(ctx context.Context) (*scan, *Report, error) {
+	for round := 1; ; round++ {
+		sc, err := d.scan(ctx, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		r := sc.report(ctx)
+		if len(sc.doubts) == 0 || round > rounds+1 {
+			return sc, r, nil
+		}
+		sc.close()
+		if round > rounds {
+			err = d.resync(ctx)
+		} else {
+			err = d.reread(ctx, slices.Sorted(maps.Keys(sc.doubts)))
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// reread reads processes again.
+func (d *daemon) reread(ctx context.Context, pids []int) error {
+	began := bootNow()
+	list, err := d.reader.Some(ctx, pids)
+	if err != nil {
+		return fmt.Errorf("read processes: %w", err)
+	}
+	d.mu.Lock()
+	d.state.Update(pids, list, began, bootNow())
+	d.mu.Unlock()
+	return nil
 }
 
 // note keeps what the report says of files and processes, by which later events
@@ -218,4 +294,8 @@ func (d *daemon) note(ctx context.Context, sc *scan, r *Report) {
 		}
 	}
 	d.known = sc.knownFiles(ctx)
+	d.hosts = make(map[viewKey]bool)
+	for key, v := range sc.views {
+		d.hosts[key] = sc.isHost(v)
+	}
 }

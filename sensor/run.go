@@ -192,10 +192,9 @@ func (d *daemon) serve(ctx context.Context) error {
 
 // begin looks at everything for the first time.
 func (d *daemon) begin(ctx context.Context) error {
-	since, err := d.recall(ctx)
-	if err != nil {
-		return err
-	}
+	since := d.recall(ctx)
+	// From now on, not running is a gap.
+	d.book.beat(ctx, time.Now())
 	for _, t := range d.targets() {
 		if err := d.watch.Add(ctx, t); err != nil {
 			d.log.Warn("package database is not watched", zap.String("database", t.Name), zap.Error(err))
@@ -204,7 +203,7 @@ func (d *daemon) begin(ctx context.Context) error {
 	if err := d.resync(ctx); err != nil {
 		return err
 	}
-	d.catchUp(ctx, since)
+	d.tellMissed(ctx, since)
 	if err := d.rejudge(ctx); err != nil {
 		return err
 	}
@@ -217,35 +216,37 @@ func (d *daemon) begin(ctx context.Context) error {
 
 // recall takes over what is known from before the sensor was last stopped, and says
 // when that was, the zero time if it never ran. What happened since was not observed.
-func (d *daemon) recall(ctx context.Context) (last time.Time, err error) {
-	d.ledger = newLedger(nil)
+func (d *daemon) recall(ctx context.Context) (last time.Time) {
+	d.ledger = newLedger(nil, time.Time{})
 	d.recallPackages(ctx)
-	if d.book.store == nil {
-		return last, nil
-	}
-	open, err := d.book.store.OpenExposures(ctx)
+	past, err := d.book.past(ctx)
 	if err != nil {
-		return last, fmt.Errorf("read open exposures: %w", err)
+		// Not knowing the past is no reason not to watch.
+		d.book.fail(err)
+		return last
 	}
-	d.ledger = newLedger(open)
-	last, err = d.book.store.LastBeat(ctx)
-	if err != nil {
-		return last, fmt.Errorf("read when the sensor last ran: %w", err)
+	d.ledger = newLedger(past.open, past.beat)
+	if now := time.Now(); !past.beat.IsZero() && past.beat.Before(now) {
+		sc := &scan{Sensor: d.Sensor, root: d.root}
+		d.book.missed(ctx, Gap{From: past.beat.UTC(), To: now.UTC(), Why: "the sensor was not running"}, sc.describe())
 	}
-	sc := &scan{Sensor: d.Sensor, root: d.root}
-	if now := time.Now(); !last.IsZero() && last.Before(now) {
-		d.book.missed(ctx, Gap{From: last.UTC(), To: now.UTC(), Why: "the sensor was not running"}, sc.describe())
-	}
-	patches, err := d.book.store.Patches(ctx, keptPatches)
-	if err != nil {
-		return last, fmt.Errorf("read patches: %w", err)
-	}
-	for i := len(patches) - 1; i >= 0; i-- {
-		p := &patches[i]
+	for i := len(past.patches) - 1; i >= 0; i-- {
+		p := &past.patches[i]
 		d.vitals.patched([]Patch{{Time: p.At, Domain: Domain(p.Domain), Root: p.Root, Manager: p.Manager, Package: p.Package,
 			Source: p.Source, Arch: p.Arch, From: p.From, To: p.To}})
 	}
-	return last, nil
+	return past.beat
+}
+
+// blind reports whether not every mapping is told, so that all have to be read to
+// know them: exec tells of none, and system calls not of those that 32-bit programs
+// and the kernel itself make.
+func (d *daemon) blind() bool {
+	switch d.tier() {
+	case TierPoll, probe.TierExec, probe.TierSysExit:
+		return true
+	}
+	return false
 }
 
 func (d *daemon) tier() string {

@@ -31,6 +31,11 @@ type scan struct {
 	order     []*class // classes as they were met
 	databases map[file.ID]*packages
 	warnings  warnings
+	// fresh is when the readings were made that are not to be doubted, on
+	// CLOCK_BOOTTIME, and doubts are the processes whose older readings do not
+	// fit what is seen now. A scan on its own doubts nothing.
+	fresh  time.Duration
+	doubts map[int]bool
 	// stale is one judgement for each class of which one is stale.
 	stale map[*class]judgement
 	// mem is what a running sensor remembers; nil in a scan on its own.
@@ -75,6 +80,19 @@ func (sc *scan) close() {
 	if sc.mem == nil {
 		sc.root.Close()
 	}
+}
+
+// doubt notes that the reading of a process does not fit what is seen now, if it
+// is one that was remembered: it is to be read again before it counts.
+func (sc *scan) doubt(p *process) bool {
+	if p.key.read >= sc.fresh {
+		return false
+	}
+	if sc.doubts == nil {
+		sc.doubts = make(map[int]bool)
+	}
+	sc.doubts[p.PID] = true
+	return true
 }
 
 // open opens a process of the snapshot, or fails with proc.ErrGone when its
@@ -218,6 +236,9 @@ func (sc *scan) examine(p *process) {
 			} else if l.err == nil {
 				l.err = dirErr
 			}
+			if !l.known && l.err != errFUSE {
+				sc.doubt(p)
+			}
 		}
 		if len(l.at) < maxTries {
 			l.at = append(l.at, place{p, *m})
@@ -277,6 +298,9 @@ func (sc *scan) classify(ctx context.Context, p *process) {
 	p.classes = p.classes[:len(p.Mappings)]
 	for i := range p.Mappings {
 		m := &p.Mappings[i]
+		if p.files[i].copied {
+			sc.doubt(p)
+		}
 		name, bias := p.names.of(i, m)
 		l := p.files[i]
 		key := classKey{p.view, name, m.Exe}

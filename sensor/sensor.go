@@ -79,7 +79,7 @@ func managers() []manager {
 		{
 			name:     "dpkg",
 			marks:    []string{"var/lib/dpkg/status", "var/lib/dpkg/status.d"},
-			journals: []string{"var/lib/dpkg/updates"},
+			journals: []string{"var/lib/dpkg/updates", "var/lib/dpkg/diversions"},
 			open:     func(r *file.Root) (database, error) { return dpkg.Open(r) },
 			busy:     dpkg.Busy,
 		},

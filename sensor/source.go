@@ -36,6 +36,9 @@ type reader interface {
 	All(context.Context) ([]snapshot.Process, error)
 	// Some reads those of the processes named that there are.
 	Some(ctx context.Context, pids []int) ([]snapshot.Process, error)
+	// Who lists all processes without their mappings, or none where that is as
+	// dear as All: then what is known of them has to do.
+	Who(context.Context) ([]snapshot.Process, error)
 	Close() error
 }
 
@@ -67,6 +70,8 @@ func (src source) take(ctx context.Context, fs proc.FS) ([]snapshot.Process, err
 type procReader struct{ *proc.Snapshotter }
 
 func (procReader) Close() error { return nil }
+
+func (procReader) Who(context.Context) ([]snapshot.Process, error) { return nil, nil }
 
 // bpfReader reads with the iterator, and by text what that does not show.
 type bpfReader struct {

@@ -34,6 +34,8 @@ type view struct {
 	dbOpened bool
 	// hosts says whether it has the package database of the host.
 	hosts Answer
+	// sameRoot says whether its root directory is the host's.
+	sameRoot Answer
 }
 
 type viewKey struct {

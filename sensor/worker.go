@@ -10,6 +10,17 @@ import (
 	"github.com/patchsensor/patchsensor/internal/trace"
 )
 
+// countDropped makes a gap of processes that ended and were not judged, for want of
+// room.
+func (d *daemon) countDropped() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := d.state.Count().EndedDropped; n != d.dropped {
+		d.dropped = n
+		d.gap.lost(time.Now(), "more processes ended than could be judged")
+	}
+}
+
 // endGap tells of a time of losses once it is over.
 func (d *daemon) endGap(ctx context.Context, now time.Time) {
 	d.mu.Lock()
@@ -99,8 +110,8 @@ func (d *daemon) work(ctx context.Context) error {
 		}
 		d.vitals.failed(err)
 		if err != nil {
-			// Nothing is lost: what was to be read is still marked.
 			d.log.Error("could not judge", zap.Error(err))
+			d.owed = true
 			d.pace.schedule(time.Now().Add(time.Second))
 		}
 		d.vitals.turn()
@@ -115,10 +126,11 @@ func (d *daemon) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	again := d.gatherEnded() || all
+	again := d.gatherEnded() || all || d.owed
 	for _, pid := range changed {
 		again = again || d.reported[pid]
 	}
+	d.countDropped()
 	if !again && len(changed) > 0 {
 		if again, err = d.suspicious(ctx, changed); err != nil {
 			return err
@@ -161,11 +173,7 @@ func (d *daemon) reply(ctx context.Context, first *question) error {
 		}
 	}
 	began := time.Now()
-	defer func() {
-		ended := time.Now()
-		d.pace.done(began, ended)
-		d.hold.done(began, ended)
-	}()
+	defer func() { d.hold.done(began, time.Now()) }()
 	sc, r, err := d.current(ctx)
 	if err != nil {
 		for _, q := range waiting {
@@ -198,14 +206,19 @@ func (d *daemon) current(ctx context.Context) (*scan, *Report, error) {
 		}
 	}
 	d.markReported()
-	if d.tracer == nil {
-		if err := d.resync(ctx); err != nil {
-			return nil, nil, err
-		}
-	} else if _, _, err := d.refresh(ctx); err != nil {
+	if err := d.readChanges(ctx); err != nil {
 		return nil, nil, err
 	}
 	return d.judge(ctx)
+}
+
+// readChanges reads what has changed, or everything where not every change is told.
+func (d *daemon) readChanges(ctx context.Context) error {
+	if d.blind() {
+		return d.resync(ctx)
+	}
+	_, _, err := d.refresh(ctx)
+	return err
 }
 
 // markReported has the processes read again that the last report named.

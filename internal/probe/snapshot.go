@@ -26,6 +26,7 @@ var ErrUnavailable = errors.New("BPF unavailable")
 type Snapshot struct {
 	objects snapshotObjects
 	iter    *link.Iter
+	who     *link.Iter
 	pass    uint64 // number of the last one
 }
 
@@ -45,6 +46,10 @@ func OpenSnapshot() (*Snapshot, error) {
 		return nil, fmt.Errorf("%w: attach iterator: %w", ErrUnavailable, err)
 	}
 	s.iter = it
+	if s.who, err = link.AttachIter(link.IterOptions{Program: s.objects.Processes}); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("%w: attach iterator: %w", ErrUnavailable, err)
+	}
 	return s, nil
 }
 
@@ -67,7 +72,21 @@ func plain(err error) error {
 
 // Close unloads the program.
 func (s *Snapshot) Close() error {
-	return errors.Join(s.iter.Close(), s.objects.Close())
+	var err error
+	if s.who != nil {
+		err = s.who.Close()
+	}
+	return errors.Join(s.iter.Close(), err, s.objects.Close())
+}
+
+// Who lists all processes that have user memory, without their mappings and names.
+func (s *Snapshot) Who(ctx context.Context) ([]snapshot.Process, error) {
+	r, err := s.who.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open processes: %w", err)
+	}
+	defer r.Close()
+	return decode(ctx, bufio.NewReaderSize(resuming{r}, readSize))
 }
 
 // Read makes one pass over all processes. Processes without executable file

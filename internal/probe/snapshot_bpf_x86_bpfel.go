@@ -101,6 +101,7 @@ const (
 const (
 	snapshotMapScratch       = "scratch"
 	snapshotMapSeen          = "seen"
+	snapshotProgProcesses    = "processes"
 	snapshotProgSnapshot     = "snapshot"
 	snapshotVarLastProcess   = "last_process"
 	snapshotVarPass          = "pass"
@@ -151,7 +152,8 @@ type snapshotSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type snapshotProgramSpecs struct {
-	Snapshot *ebpf.ProgramSpec `ebpf:"snapshot"`
+	Processes *ebpf.ProgramSpec `ebpf:"processes"`
+	Snapshot  *ebpf.ProgramSpec `ebpf:"snapshot"`
 }
 
 // snapshotMapSpecs contains maps before they are loaded into the kernel.
@@ -219,11 +221,13 @@ type snapshotVariables struct {
 //
 // It can be passed to loadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type snapshotPrograms struct {
-	Snapshot *ebpf.Program `ebpf:"snapshot"`
+	Processes *ebpf.Program `ebpf:"processes"`
+	Snapshot  *ebpf.Program `ebpf:"snapshot"`
 }
 
 func (p *snapshotPrograms) Close() error {
 	return _SnapshotClose(
+		p.Processes,
 		p.Snapshot,
 	)
 }

@@ -258,9 +258,11 @@ func (l *ledger) close(a *account, closed, now time.Time, e *entries) {
 		e.closed = append(e.closed, x)
 	}
 	e.tell(EventResolved, a, now)
-	if last := &e.events[len(e.events)-1]; last.Exposure != nil {
-		last.Exposure.Closed = &closed
-		last.Exposure.Seconds = max(0, closed.Sub(last.Exposure.Opened).Seconds())
+	if x := e.events[len(e.events)-1].Exposure; x != nil {
+		if closed.Before(x.Opened) {
+			closed = x.Opened
+		}
+		x.Closed, x.Seconds = &closed, closed.Sub(x.Opened).Seconds()
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/patchsensor/patchsensor/internal/snapshot"
 	"github.com/patchsensor/patchsensor/internal/trace"
 	"github.com/patchsensor/patchsensor/internal/track"
@@ -260,6 +262,7 @@ func (d *daemon) settledReport(ctx context.Context) (*scan, *Report, error) {
 			return sc, r, nil
 		}
 		sc.close()
+		d.log.Debug("what is remembered does not fit", zap.Int("round", round), zap.Int("processes", len(sc.doubts)))
 		if round > rounds {
 			err = d.resync(ctx)
 		} else {

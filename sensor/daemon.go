@@ -96,8 +96,9 @@ const youth = 2 * time.Second
 func (d *daemon) deliver(events []trace.Event) {
 	d.mu.Lock()
 	for i := range events {
-		e := &events[i]
-		d.state.Apply(*e)
+		e := events[i]
+		e.File = d.asRead(e.File)
+		d.state.Apply(e)
 		switch e.Kind {
 		case trace.Lost:
 			d.gap.lost(time.Now(), e.Why)
@@ -107,6 +108,18 @@ func (d *daemon) deliver(events []trace.Event) {
 	}
 	d.mu.Unlock()
 	d.wake()
+}
+
+// asRead is a file that an event tells of, numbered as the reader numbers it. The side
+// band tells the numbers of /proc/PID/maps; the iterator's are the same, but for files
+// of an overlay on newer kernels, and no overlay's numbers are those of a layer.
+func (d *daemon) asRead(f *snapshot.File) *snapshot.File {
+	if f == nil || f.ID.View != file.MapsView || d.source != SourceBPF {
+		return f
+	}
+	g := *f
+	g.ID.View = file.LayerView
+	return &g
 }
 
 func (d *daemon) wake() {

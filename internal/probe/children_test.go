@@ -81,8 +81,9 @@ func child(role string, files []string) error {
 	return err
 }
 
-// obey does what it is told to, line by line, and says "ok".
+// obey says "ok", does what it is told to, line by line, and says "ok" to each.
 func obey(in io.Reader, out io.Writer) error {
+	fmt.Fprintln(out, "ok")
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		word, arg, _ := strings.Cut(lines.Text(), " ")
 		if err := obeyOne(word, arg); err != nil {
@@ -154,7 +155,16 @@ func startObedient(t testing.TB, cmd *exec.Cmd) *obedient {
 		in.Close()
 		_ = cmd.Wait()
 	})
-	return &obedient{cmd, in, bufio.NewReader(out)}
+	o := &obedient{cmd, in, bufio.NewReader(out)}
+	o.waitOK(t)
+	return o
+}
+
+func (o *obedient) waitOK(t testing.TB) {
+	t.Helper()
+	if line, err := o.out.ReadString('\n'); line != "ok\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
 }
 
 func (o *obedient) do(t testing.TB, word, name string) {
@@ -162,9 +172,7 @@ func (o *obedient) do(t testing.TB, word, name string) {
 	if _, err := fmt.Fprintln(o.in, word, name); err != nil {
 		t.Fatal(err)
 	}
-	if line, err := o.out.ReadString('\n'); line != "ok\n" {
-		t.Fatalf("%s %s: %q, %v", word, name, line, err)
-	}
+	o.waitOK(t)
 }
 
 func mapExecutable(fd int) error {

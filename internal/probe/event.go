@@ -9,13 +9,9 @@ import (
 	"github.com/patchsensor/patchsensor/internal/trace"
 )
 
-// Kinds of events that Run keeps to itself.
-const (
-	// beginning: the process maps the program of Image from here on.
-	beginning trace.Kind = 128 + iota
-	// syncing: what came before Sync number Count has been read.
-	syncing
-)
+// syncing is a kind of event that Run keeps to itself: what came before Sync number
+// Count has been read.
+const syncing trace.Kind = 128
 
 // RecordError is a record of the ring that does not follow bpf/event.h.
 type RecordError struct {
@@ -78,7 +74,7 @@ func (d *recordDecoder) decode(events []trace.Event, b []byte) ([]trace.Event, e
 		}
 		e.Kind, e.File = trace.Map, d.file(fileOf(&r.File))
 	case sensorRecordKindRECORD_BEGIN:
-		e.Kind = beginning
+		e.Kind = trace.Image
 	case sensorRecordKindRECORD_SYNC:
 		e.Kind, e.Count, e.Start = syncing, h.Start, 0
 	default:

@@ -57,7 +57,7 @@ func traceAndTell(args []string) error {
 	mine, others := []trace.Kind{}, 0
 	for _, e := range events {
 		switch {
-		case e.PID == cmd.Process.Pid && (e.Kind != trace.Map || len(mine) == 1):
+		case e.PID == cmd.Process.Pid && e.Kind != trace.Image && (e.Kind != trace.Map || len(mine) == 1):
 			mine = append(mine, e.Kind)
 		case e.Process != nil && e.Process.PPID == 0:
 			others++

@@ -25,7 +25,7 @@ const (
 	LostRingExec  = "ring_exec"
 	LostRingExit  = "ring_exit"
 	LostRingMap   = "ring_map"
-	LostRingBegin = "ring_begin" // TierPerf: which program a mapping belongs to
+	LostRingImage = "ring_image" // TierPerf: where a program begins
 	LostRate      = "rate"       // too many records of one process
 	LostArea      = "area"       // TierSysExit: which file was mapped
 	LostMark      = "mark"       // no room for a mark
@@ -64,7 +64,7 @@ var counters = [numCounters]struct {
 	sensorCounterLOST_EXEC:       {name: LostRingExec, lost: true},
 	sensorCounterLOST_EXIT:       {name: LostRingExit, lost: true},
 	sensorCounterLOST_MAP:        {name: LostRingMap, lost: true},
-	sensorCounterLOST_BEGIN:      {name: LostRingBegin, lost: true},
+	sensorCounterLOST_BEGIN:      {name: LostRingImage, lost: true},
 	sensorCounterLOST_AREA:       {name: LostArea, lost: true},
 	sensorCounterLOST_MARK:       {name: LostMark, lost: true, unmarked: true},
 	counterNested:                {name: LostNested, lost: true, unmarked: true},
@@ -104,6 +104,7 @@ func (t *Tracer) tally() (tally, error) {
 	if err := t.loader.maps[sensorMapCounts].Lookup(uint32(0), &cpus); err != nil {
 		return all, fmt.Errorf("read counters: %w", err)
 	}
+	all[sensorCounterLOST_MARK] = t.marks.lost.Load()
 	for _, cpu := range cpus {
 		for i, n := range cpu.Of {
 			all[i] += n

@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -21,10 +22,9 @@ type marks struct {
 	table *ebpf.Map
 	limit int
 	own   map[int]struct{}
-	// unmarked is what the tally said last of losses without a mark; overflow says
-	// that own was full since.
+	lost  atomic.Uint64 // for want of room in own
+	// unmarked is what the tally said last of losses without a mark.
 	unmarked uint64
-	overflow bool
 	keys     []uint32
 	values   []uint64
 }
@@ -40,8 +40,8 @@ func newMarks(table *ebpf.Map, limit int) *marks {
 func (m *marks) mark(pid int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.own) >= m.limit {
-		m.overflow = true
+	if _, ok := m.own[pid]; !ok && len(m.own) >= m.limit {
+		m.lost.Add(1)
 		return
 	}
 	m.own[pid] = struct{}{}
@@ -64,11 +64,7 @@ func (t *Tracer) TakeDirty() (pids []int, complete bool) {
 	m := t.marks
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	complete = !m.overflow
-	m.overflow = false
-	if !m.take(&pids) {
-		complete = false
-	}
+	complete = m.take(&pids)
 	for pid := range m.own {
 		pids = append(pids, pid)
 	}

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +25,7 @@ func (s *Snapshot) ReadProcesses(ctx context.Context, pids []int) ([]snapshot.Pr
 	}
 	r := &processReader{program: s.objects.Snapshot, pids: pids, fd: -1}
 	defer r.close()
-	return decode(ctx, bufio.NewReaderSize(resuming{r}, readSize))
+	return s.decode(ctx, r)
 }
 
 // processReader reads what the iterator writes of one process after the other.

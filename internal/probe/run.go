@@ -65,16 +65,15 @@ func (t *Tracer) fill(ctx context.Context) error {
 	if t.band != nil {
 		return t.fillMerged(ctx)
 	}
-	if !t.more {
+	if !t.more && len(t.pending) == 0 {
 		if err := t.wait(); err != nil {
 			return err
 		}
 	}
-	n := len(t.pending)
 	if err := t.drain(maxBatch, t.keep); err != nil {
 		return err
 	}
-	t.more = len(t.pending)-n >= maxBatch
+	t.more = len(t.pending) >= maxBatch
 	t.ready, t.pending = append(t.ready, t.pending...), t.pending[:0]
 	return nil
 }
@@ -91,8 +90,15 @@ func (t *Tracer) wait() error {
 	if err := t.keep(t.sample.RawSample); err != nil {
 		return err
 	}
-	time.Sleep(t.linger)
+	if !asked(t.pending) {
+		time.Sleep(t.linger)
+	}
 	return nil
+}
+
+// asked says that somebody waits for these events.
+func asked(events []trace.Event) bool {
+	return slices.ContainsFunc(events, func(e trace.Event) bool { return e.Kind == syncing })
 }
 
 // drain calls take for what is in the ring, up to limit samples. It does not wait.
@@ -133,11 +139,9 @@ func (t *Tracer) emit(deliver func([]trace.Event)) {
 	batch := t.ready[:0]
 	synced := uint64(0)
 	for _, e := range t.ready {
-		switch e.Kind {
-		case beginning:
-		case syncing:
+		if e.Kind == syncing {
 			synced = max(synced, e.Count)
-		default:
+		} else {
 			batch = append(batch, e)
 		}
 	}
@@ -215,6 +219,9 @@ func (t *Tracer) Sync(ctx context.Context) error {
 			continue
 		}
 		break
+	}
+	if t.band != nil {
+		t.band.interrupt()
 	}
 	select {
 	case <-done:

@@ -36,17 +36,16 @@ type sideband struct {
 	marks   *marks
 	files   *interner
 	records []perf.Record
-	// begun has the image of processes that are in execve: a record does not tell
-	// to which program of a process it belongs.
-	begun map[int]uint32
-	pace  pacer
+	pace    pacer
+	waiting atomic.Pointer[context.CancelFunc]
 	// refreshed is when CPUs were looked at last, began how many were new since.
 	refreshed      time.Duration
 	began, limited atomic.Uint64
 }
 
 // openSideband opens the rings of performance events, and makes the BPF programs
-// tell where execve begins to map.
+// tell where execve begins to map: a record does not tell to which program of a
+// process it belongs.
 func (t *Tracer) openSideband(o TracerOptions) (io.Closer, error) {
 	rename, err := t.loader.attach(tracepoint("task_rename", sensorProgRenameBtf, sensorProgRenameRaw))
 	if err != nil {
@@ -57,7 +56,7 @@ func (t *Tracer) openSideband(o TracerOptions) (io.Closer, error) {
 		return nil, errors.Join(err, rename.Close())
 	}
 	t.band = &sideband{
-		reader: r, log: o.Log, marks: t.marks, files: &t.decoder.interner, begun: make(map[int]uint32), pace: newPacer(o.Rate),
+		reader: r, log: o.Log, marks: t.marks, files: &t.decoder.interner, pace: newPacer(o.Rate),
 	}
 	return closers{r, rename}, nil
 }
@@ -66,8 +65,8 @@ func (t *Tracer) openSideband(o TracerOptions) (io.Closer, error) {
 // moment ago. What is newer in the ring stays in t.pending.
 func (t *Tracer) fillMerged(ctx context.Context) error {
 	if !t.more {
-		if err := t.band.reader.Wait(ctx, looking); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("wait for performance events: %w", err)
+		if err := t.band.wait(ctx, asked(t.pending)); err != nil {
+			return err
 		}
 	}
 	until := perf.Now() - committing
@@ -91,6 +90,29 @@ func (t *Tracer) fillMerged(ctx context.Context) error {
 	return nil
 }
 
+// wait waits until it is time to look at the rings: soon if somebody waits for what
+// was read and is not yet due.
+func (b *sideband) wait(ctx context.Context, soon bool) error {
+	d := looking
+	if soon {
+		d = committing
+	}
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	b.waiting.Store(&cancel)
+	if err := b.reader.Wait(waiting, d); err != nil && waiting.Err() == nil {
+		return fmt.Errorf("wait for performance events: %w", err)
+	}
+	return nil
+}
+
+// interrupt ends a wait.
+func (b *sideband) interrupt() {
+	if cancel := b.waiting.Load(); cancel != nil {
+		(*cancel)()
+	}
+}
+
 // read takes the side band's records until a time. It does not wait.
 func (b *sideband) read(until time.Duration) []perf.Record {
 	b.records = b.reader.Drain(b.records[:0], until)
@@ -107,13 +129,7 @@ func (b *sideband) merge(to, events []trace.Event, records []perf.Record) []trac
 			n++
 		}
 		records = records[n:]
-		switch e.Kind {
-		case beginning:
-			b.begun[e.PID] = e.Image
-		case trace.Exec:
-			delete(b.begun, e.PID)
-		case trace.Exit:
-			delete(b.begun, e.PID)
+		if e.Kind == trace.Exit {
 			b.marks.forget(e.PID)
 		}
 		to = append(to, e)
@@ -134,7 +150,7 @@ func (b *sideband) tell(to []trace.Event, r *perf.Record) []trace.Event {
 		b.limited.Add(1)
 		return to
 	}
-	e := trace.Event{Kind: trace.Map, At: r.Time, PID: r.PID, Image: b.begun[r.PID], Name: r.Name}
+	e := trace.Event{Kind: trace.Map, At: r.Time, PID: r.PID, Name: r.Name}
 	if r.Ino == 0 && r.Dev == 0 {
 		e.Kind = trace.Dirty
 	} else {

@@ -28,6 +28,7 @@ type Snapshot struct {
 	iter    *link.Iter
 	who     *link.Iter
 	pass    uint64 // number of the last one
+	buffer  *bufio.Reader
 }
 
 // OpenSnapshot loads the program. It needs CAP_BPF and CAP_PERFMON (or
@@ -36,7 +37,7 @@ func OpenSnapshot() (*Snapshot, error) {
 	// Before Linux 5.11 maps were charged to RLIMIT_MEMLOCK; failing to raise
 	// it matters only if the load below fails.
 	_ = rlimit.RemoveMemlock()
-	s := new(Snapshot)
+	s := &Snapshot{buffer: bufio.NewReaderSize(nil, readSize)}
 	if err := loadSnapshotObjects(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, plain(err))
 	}
@@ -86,7 +87,7 @@ func (s *Snapshot) Who(ctx context.Context) ([]snapshot.Process, error) {
 		return nil, fmt.Errorf("open processes: %w", err)
 	}
 	defer r.Close()
-	return decode(ctx, bufio.NewReaderSize(resuming{r}, readSize))
+	return s.decode(ctx, r)
 }
 
 // Read makes one pass over all processes. Processes without executable file
@@ -101,7 +102,13 @@ func (s *Snapshot) Read(ctx context.Context) ([]snapshot.Process, error) {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
 	defer r.Close()
-	return decode(ctx, bufio.NewReaderSize(resuming{r}, readSize))
+	return s.decode(ctx, r)
+}
+
+func (s *Snapshot) decode(ctx context.Context, r io.Reader) ([]snapshot.Process, error) {
+	s.buffer.Reset(resuming{r})
+	defer s.buffer.Reset(nil)
+	return decode(ctx, s.buffer)
 }
 
 // readSize is the most that the kernel hands out in a read: 8 pages (bpf_seq_read).

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -25,6 +27,9 @@ const (
 	// scan from time to time.
 	TierExec = "exec"
 )
+
+// auto asks for the best tier that works.
+const auto = "auto"
 
 // TierResult is one tier and why it is not in use.
 type TierResult struct {
@@ -61,8 +66,19 @@ func raw(name string) func(*ebpf.Program) (link.Link, error) {
 	}
 }
 
+var errNoKprobes = errors.New("the kernel has no kprobes (CONFIG_KPROBE_EVENTS)")
+
 func kprobe(symbol string) func(*ebpf.Program) (link.Link, error) {
-	return func(p *ebpf.Program) (link.Link, error) { return link.Kprobe(symbol, p, nil) }
+	return func(p *ebpf.Program) (link.Link, error) {
+		at, err := link.Kprobe(symbol, p, nil)
+		if err != nil {
+			// The library goes on to look for tracefs, and complains about that.
+			if _, none := os.Stat("/sys/bus/event_source/devices/kprobe"); errors.Is(none, fs.ErrNotExist) {
+				return nil, errNoKprobes
+			}
+		}
+		return at, err
+	}
 }
 
 func tracepoint(name, btf, plain string) hook {
@@ -104,17 +120,16 @@ func taskHooks() []hook {
 // choose attaches the tier that is asked for or the best that works, and notes
 // what came of each.
 func (t *Tracer) choose(ctx context.Context, o TracerOptions) error {
-	auto := o.Tier == "" || o.Tier == "auto"
 	for _, tier := range allTiers() {
 		err := ctx.Err()
 		switch {
 		case err != nil:
 			return err
-		case !auto && tier.name != o.Tier:
+		case o.Tier != auto && tier.name != o.Tier:
 			err = ErrOther
 		case t.tier != "":
 			err = ErrBetter
-		case auto && tier.asked:
+		case o.Tier == auto && tier.asked:
 			err = ErrNotAsked
 		default:
 			if err = t.take(tier, o); err != nil {
@@ -128,9 +143,6 @@ func (t *Tracer) choose(ctx context.Context, o TracerOptions) error {
 		if err != nil && tier.name == o.Tier {
 			return fmt.Errorf("tier %s: %w", tier.name, err)
 		}
-	}
-	if t.tier == "" {
-		return fmt.Errorf("there is no tier %q", o.Tier)
 	}
 	return nil
 }

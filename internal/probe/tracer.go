@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,8 @@ type TracerOptions struct {
 	Marks int
 	// Log is told what did not work and was done without; nil for nobody.
 	Log *zap.Logger
+
+	raw bool // prefer raw_tp to tp_btf, for tests
 }
 
 const (
@@ -62,6 +65,12 @@ func (o TracerOptions) withDefaults() (TracerOptions, error) {
 		if *n.value < 0 {
 			return o, fmt.Errorf("%s of %d", n.name, *n.value)
 		}
+	}
+	if o.Tier == "" {
+		o.Tier = auto
+	}
+	if o.Tier != auto && !slices.ContainsFunc(allTiers(), func(t tier) bool { return t.name == o.Tier }) {
+		return o, fmt.Errorf("there is no tier %q", o.Tier)
 	}
 	if page := os.Getpagesize(); bits.OnesCount(uint(o.RingBytes)) != 1 || o.RingBytes < page || o.RingBytes > 1<<30 {
 		return o, fmt.Errorf("ring of %d bytes: not a power of two from %d to 1 GiB", o.RingBytes, page)
@@ -134,6 +143,9 @@ func (t *Tracer) open(ctx context.Context, o TracerOptions) (err error) {
 		return errors.New("own PID namespace not found")
 	}
 	for _, h := range taskHooks() {
+		if o.raw {
+			slices.Reverse(h)
+		}
 		at, err := t.loader.attach(h)
 		if err != nil {
 			return err
@@ -156,6 +168,9 @@ func (t *Tracer) Close() error {
 	}
 	if t.ring != nil {
 		t.wake()
+	}
+	if t.band != nil {
+		t.band.interrupt()
 	}
 	t.running.Lock()
 	defer t.running.Unlock()

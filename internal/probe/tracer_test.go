@@ -41,8 +41,11 @@ func TestProgram(t *testing.T) {
 
 		// The program is mapped before the kernel tells of its exec.
 		want := []trace.Kind{trace.Fork, trace.Map, trace.Exec, trace.Map, trace.Exit}
-		if tier == probe.TierSysExit {
+		switch tier {
+		case probe.TierSysExit:
 			want = slices.Delete(want, 1, 2) // execve itself is no mmap
+		case probe.TierPerf:
+			want = slices.Insert(want, 1, trace.Image)
 		}
 		if got := slices.Compact(kinds(events)); !slices.Equal(got, want) {
 			t.Fatalf("kinds %v; want %v: %+v", got, want, events)
@@ -59,8 +62,11 @@ func TestProgram(t *testing.T) {
 			t.Errorf("exec of %q: %q, %+v", name, run.Name, run.File)
 		}
 		program := mapsOf(events, inode(t, name))
-		if tier != probe.TierSysExit && (len(program) == 0 || program[0].Image != run.Image || program[0].At > run.At || program[0].At < fork.At) {
+		if tier != probe.TierSysExit && (len(program) == 0 || inKernel(tier) && program[0].Image != run.Image || program[0].At > run.At || program[0].At < fork.At) {
 			t.Errorf("program %+v; exec %+v", program, run)
+		}
+		if i := slices.Index(kinds(events), trace.Image); i >= 0 && (events[i].Image != run.Image || events[i].Start != run.Start) {
+			t.Errorf("image %+v; exec %+v", events[i], run)
 		}
 		libs := mapsOf(events, inode(t, lib))
 		if len(libs) != 1 || libs[0].At < run.At || libs[0].At > exit.At {
@@ -119,7 +125,6 @@ func TestMappings(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
 		c := startObedient(t, self(childObeys))
 		files := code(t, 4)
-		c.do(t, "read", files[0]) // it is up
 		tr := openTracer(t, probe.TracerOptions{Tier: tier}).run()
 		pid := c.Process.Pid
 		c.do(t, "read", files[0])
@@ -163,10 +168,7 @@ func TestMappings(t *testing.T) {
 		// And so is the same file in another program.
 		c.do(t, "map", files[3])
 		before := mapsOf(tr.of(pid), inode(t, files[3]))
-		exe := target(t, "/proc/self/exe")
-		if _, err := c.in.Write([]byte("exec " + exe + "\n")); err != nil {
-			t.Fatal(err)
-		}
+		c.do(t, "exec", target(t, "/proc/self/exe"))
 		c.do(t, "map", files[3])
 		after := mapsOf(tr.of(pid), inode(t, files[3]))
 		if len(before) != 1 || len(after) != 2 || inKernel(tier) && after[1].Image != before[0].Image+1 {

@@ -28,8 +28,8 @@ func (s *State) Ended() []Ended {
 }
 
 // end removes a process that ended within a span; told says that an event gave
-// the time.
-func (s *State) end(p *process, gone span, told bool) {
+// the time. Whoever was born with its number within born is taken for it from now on.
+func (s *State) end(p *process, born, gone span, told bool) {
 	delete(s.processes, p.PID)
 	if !p.blank {
 		s.revision++
@@ -45,9 +45,12 @@ func (s *State) end(p *process, gone span, told bool) {
 		// That was a fork of the next holder of the number.
 		s.doubt(gone.lo)
 	}
-	g := grave{born: p.born(), at: gone.lo, told: told, touched: never, lastFork: p.lastFork}
+	g := grave{born: born, at: gone.lo, told: told, touched: never, lastFork: p.lastFork}
 	if p.touched > gone.lo {
 		g.touched = p.touched
+	}
+	if p.mapped > gone.lo {
+		g.touched = max(g.touched, p.mapped+settle)
 	}
 	s.dead.add(p.PID, g)
 	s.release(p)

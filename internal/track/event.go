@@ -1,7 +1,6 @@
 package track
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/snapshot"
@@ -60,26 +59,28 @@ func (s *State) Apply(e trace.Event) {
 }
 
 // Mark says that processes changed in ways that events may not tell, as the
-// kernel's marks say, which were collected from began to ended. What was marked
+// kernel's marks say, which were collected from began until then. What was marked
 // before began must be in this collection or in an earlier one, and what has not
 // been done yet must be in the next one as well.
-func (s *State) Mark(pids []int, began, ended time.Duration) {
-	s.now = max(s.now, ended)
+func (s *State) Mark(pids []int, began, until time.Duration) {
+	s.now = max(s.now, until)
 	for _, pid := range pids {
 		p := s.processes[pid]
+		g, ended := s.dead.of(pid)
+		switch {
+		case p != nil && p.lastFork >= s.marked, ended && g.lastFork >= s.marked,
+			!ended && (p == nil || s.dead.forgotten >= s.marked):
+			// The children of this holder of the number, or of the one before, may
+			// be without what was marked.
+			s.doubt(s.marked)
+		}
 		if p == nil {
-			// Its children may be without what was marked, if it had any since.
-			if g, ok := s.dead.of(pid); !ok || g.lastFork >= s.marked {
-				s.doubt(s.marked)
-			}
-			if p = s.create(pid, span{0, ended}); p == nil {
+			if p = s.create(pid, span{0, until}); p == nil {
 				continue
 			}
 			p.blank = true
-		} else if p.lastFork >= s.marked {
-			s.doubt(s.marked)
 		}
-		p.touch(ended)
+		p.touch(until)
 	}
 	s.marked = max(s.marked, began)
 }
@@ -109,7 +110,7 @@ func (s *State) find(pid int, born span, told bool, at time.Duration) (p *proces
 			return nil, true
 		}
 		// The number has a new holder, so the old one's exit was lost.
-		s.end(p, span{born.lo, born.lo}, false)
+		s.end(p, p.born(), span{born.lo, born.lo}, false)
 		return nil, false
 	}
 	g, ok := s.dead.of(pid)
@@ -158,222 +159,4 @@ func (p *process) index(f *snapshot.File) int {
 		}
 	}
 	return -1
-}
-
-func (s *State) fork(e *trace.Event) {
-	born, told := bornOf(e)
-	p, late := s.find(e.PID, born, told, e.At)
-	if late {
-		return
-	}
-	if p != nil && !p.blank {
-		p.seen = max(p.seen, e.At)
-		if e.Process != nil && p.PPID == 0 {
-			p.PPID = e.Process.PPID
-			s.change(p)
-		}
-		return
-	}
-	if p == nil {
-		if p = s.create(e.PID, born); p == nil {
-			return
-		}
-	}
-	p.blank = false
-	p.forked, p.changed, p.image = e.At, e.At, e.Image
-	p.seen = max(p.seen, e.At)
-	if e.At <= s.dead.forgotten {
-		// It may have ended already.
-		p.touch(e.At)
-	}
-	if e.Process != nil {
-		if parent := s.processes[e.Process.PPID]; parent != nil && parent != p && parent.Start <= e.At {
-			s.inherit(p, parent)
-		}
-		p.tell(e.Process)
-	}
-	p.ForkNoExec = true
-	s.change(p)
-}
-
-// inherit gives a new process what its parent had when it was forked.
-func (s *State) inherit(p, parent *process) {
-	at := p.forked
-	parent.lastFork = max(parent.lastFork, at)
-	parent.seen = max(parent.seen, at)
-	d := parent.Process
-	d.PID, d.TID, d.PPID, d.InnerPID = p.PID, p.PID, parent.PID, 0
-	d.Start, d.Uncertainty, d.Mappings, d.Err = p.Start, p.Uncertainty, nil, p.Err
-	p.Process = d
-	switch {
-	case parent.begun > at:
-		// It forked before its program began; what the program before had is gone.
-	case parent.changed >= at:
-		for _, m := range parent.Mappings {
-			if m.At <= at {
-				s.add(p, m)
-			}
-		}
-	default:
-		s.share(p, parent)
-		p.gap = parent.gap
-		p.read, p.Err = min(parent.read, at), parent.Err
-		p.inherited = true
-		if s.dirty(parent) || parent.Err != nil {
-			p.touch(at)
-		}
-	}
-}
-
-// tell takes over what an event tells of a process; zero is not told, except for
-// UID.
-func (p *process) tell(d *snapshot.Process) {
-	p.UID = d.UID
-	p.PPID = cmp.Or(d.PPID, p.PPID)
-	p.InnerPID = cmp.Or(d.InnerPID, p.InnerPID)
-	p.Comm = cmp.Or(d.Comm, p.Comm)
-	p.PIDNS = cmp.Or(d.PIDNS, p.PIDNS)
-	p.MntNS = cmp.Or(d.MntNS, p.MntNS)
-	p.RootKey = cmp.Or(d.RootKey, p.RootKey)
-	p.CgroupKey = cmp.Or(d.CgroupKey, p.CgroupKey)
-	p.Aux = cmp.Or(d.Aux, p.Aux)
-	p.Exe = cmp.Or(d.Exe, p.Exe)
-}
-
-func (s *State) exit(e *trace.Event) {
-	born, told := bornOf(e)
-	p := s.processes[e.PID]
-	if p != nil && p.seen > e.At && p.born().meets(born) && (!told || p.Uncertainty > forkDelay) {
-		// Either another one has the number since, or this one was read while it
-		// was dying.
-		if p.seen-e.At < settle {
-			p.touch(e.At + settle)
-		}
-		return
-	}
-	p, late := s.find(e.PID, born, told, e.At)
-	switch {
-	case p != nil:
-		s.end(p, span{e.At, e.At}, true)
-	case !late:
-		// Its fork may be told later.
-		s.dead.add(e.PID, grave{born: born, at: e.At, told: true, touched: never, lastFork: e.At})
-	}
-}
-
-// execute takes an Exec.
-func (s *State) execute(p *process, e *trace.Event) {
-	counted := e.Image != 0 && p.image != 0
-	switch {
-	case counted && e.Image < p.image, !counted && e.At < p.begun:
-		return // of a program before
-	case counted && e.Image == p.image && !p.open, e.At == p.exec:
-		return // told already
-	}
-	from := e.At
-	if p.open && (e.Image == 0 || e.Image == p.image) {
-		from = min(from, p.begun)
-	}
-	s.begin(p, from)
-	p.image, p.open, p.exec = e.Image, false, e.At
-	p.changed = max(p.changed, e.At)
-	p.touch(e.At)
-	if e.At >= p.read {
-		p.ForkNoExec, p.Exe, p.Aux = false, "", snapshot.Aux{}
-		if e.Process != nil {
-			p.tell(e.Process)
-		}
-	}
-	s.change(p)
-}
-
-// image takes an Image.
-func (s *State) image(p *process, e *trace.Event) {
-	if e.At <= p.begun {
-		return
-	}
-	s.begin(p, e.At)
-	p.image, p.open = e.Image, true
-	p.changed = max(p.changed, e.At)
-	p.touch(e.At)
-}
-
-// begin lets go what the program before had mapped.
-func (s *State) begin(p *process, from time.Duration) {
-	covered := p.read > from
-	var kept []snapshot.Mapping
-	for _, m := range p.Mappings {
-		switch {
-		case m.At >= from:
-			kept = append(kept, m)
-		case covered && !provisional(&m):
-			// It was read of the new program; what was told before is of the old one.
-			m.At = 0
-			kept = append(kept, m)
-		}
-	}
-	s.assign(p, kept)
-	p.begun, p.inherited, p.stripped, p.gap = from, false, false, false
-	p.first = never
-	if covered {
-		p.first = p.read
-	} else {
-		p.Err = ErrUnread
-	}
-}
-
-// load takes a Map.
-func (s *State) load(p *process, e *trace.Event) {
-	switch {
-	case e.Image == 0 || p.image == 0:
-		if e.At < p.begun {
-			return // of a program before
-		}
-		if e.Image != 0 {
-			// Whether this program is the one that was there or a new one will be
-			// seen from the next Exec.
-			p.image, p.begun, p.open = e.Image, e.At, true
-		}
-	case e.Image < p.image:
-		return // of a program before
-	case e.Image > p.image:
-		s.begin(p, e.At)
-		p.image, p.open = e.Image, true
-		p.touch(e.At)
-	case p.open:
-		p.begun = min(p.begun, e.At)
-	}
-	if len(p.Mappings) >= maxTold {
-		p.changed, p.gap = max(p.changed, e.At), true
-		p.touch(e.At)
-		return
-	}
-	p.mapped = max(p.mapped, e.At)
-	f := s.files.intern(e.File)
-	s.files.name(f, e.Name)
-	i := p.index(f)
-	if i < 0 {
-		if e.At+settle <= p.read {
-			return // read since, and gone again
-		}
-		p.changed = max(p.changed, e.At)
-		p.touch(max(e.At, p.read))
-		s.add(p, snapshot.Mapping{File: f, At: e.At})
-		return
-	}
-	m := p.Mappings[i]
-	switch {
-	case provisional(&m):
-		m.At = min(m.At, e.At)
-		p.touch(e.At)
-	case e.At < m.At, m.At == 0 && e.At < p.first:
-		m.At = e.At
-	default:
-		if e.At >= p.read && f.Key == m.File.Key && f.Ctime != 0 && f != m.File {
-			// The number of an inode may come again with another file.
-			m.File = f
-			p.touch(e.At)
-		}
-	}
-	s.set(p, i, m)
 }

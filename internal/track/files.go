@@ -53,36 +53,28 @@ func newFiles(loads int) files {
 	return files{known: make(map[identity]known), limit: minFiles, names: loads * nameShare, budget: loads * nameShare}
 }
 
-// intern returns the one pointer for a file.
-func (t *files) intern(f *snapshot.File) *snapshot.File {
+// intern returns the one pointer for a file, and notes what the kernel called it,
+// if that is told.
+func (t *files) intern(f *snapshot.File, name string) *snapshot.File {
 	id := identityOf(f)
 	k := t.known[id]
-	switch {
-	case k.file == nil:
-	case *k.file == *f:
-		return k.file
-	case f.Ctime == 0 && f.Size == 0 && (f.Path == "" || f.Path == k.file.Path):
-		// It tells less, not something else.
+	// It may tell less than is known, not something else.
+	less := k.file != nil && f.Ctime == 0 && f.Size == 0 && (f.Path == "" || f.Path == k.file.Path)
+	if k.file != nil && (less || *k.file == *f) && (name == "" || name == k.name) {
 		return k.file
 	}
-	k.file = f
-	t.known[id] = k
-	return f
-}
-
-// name notes what the kernel called a file.
-func (t *files) name(f *snapshot.File, name string) {
-	id := identityOf(f)
-	k := t.known[id]
-	if name == "" || k.file == nil || k.name == name {
-		return
+	if !less && (k.file == nil || *k.file != *f) {
+		k.file = f
 	}
-	t.names += len(k.name)
-	if k.name = name; len(name) > t.names {
-		k.name = ""
+	if name != "" && name != k.name {
+		t.names += len(k.name)
+		if k.name = name; len(name) > t.names {
+			k.name = ""
+		}
+		t.names -= len(k.name)
 	}
-	t.names -= len(k.name)
 	t.known[id] = k
+	return k.file
 }
 
 func (t *files) crowded() bool { return len(t.known) > t.limit }

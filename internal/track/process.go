@@ -26,6 +26,8 @@ type process struct {
 	touched time.Duration
 	// mapped is when it last told of a mapping.
 	mapped time.Duration
+	// quiet is when it last told of a file that it had.
+	quiet time.Duration
 	// changed is when the files mapped may have changed last.
 	changed time.Duration
 	// begun is when its program began, as far as events tell.
@@ -37,8 +39,8 @@ type process struct {
 	forked, lastFork time.Duration
 	revision         uint64
 	image            uint32 // trace.Event.Image of the program, 0 if not known
-	// open says that a program has begun whose Exec was not told yet.
-	open bool
+	// program says how far the last execve has come.
+	program stage
 	// inherited says that the mappings are its parent's, and were not read since.
 	inherited bool
 	// own says that it was read, or that an event told of it after its fork.
@@ -51,6 +53,17 @@ type process struct {
 	// stripped says that its mappings were let go for a limit.
 	stripped bool
 }
+
+// stage is how far an execve has come, as far as events tell.
+type stage uint8
+
+const (
+	executed stage = iota // its Exec was told, or none was seen
+	begun                 // the new program began, what the old one had is gone
+	// guessed: the first image that was told. It may be that of the old program or
+	// of the new one, which the next Exec will show.
+	guessed
+)
 
 // span is an interval of time, both ends included.
 type span struct{ lo, hi time.Duration }
@@ -68,7 +81,10 @@ func (s *State) narrow(p *process, born span) {
 		was.hi = max(was.hi, born.hi)
 	}
 	lo, hi := max(was.lo, born.lo), min(was.hi, born.hi)
-	if lo != was.lo || hi != was.hi {
+	if was.hi-was.lo > forkDelay && born.hi-born.lo <= forkDelay {
+		lo, hi = born.lo, born.hi
+	}
+	if p.born() != (span{lo, hi}) {
 		p.Start, p.Uncertainty = lo, hi-lo
 		s.change(p)
 	}
@@ -83,7 +99,7 @@ func (s *State) create(pid int, born span) *process {
 	}
 	p := &process{
 		Process: snapshot.Process{PID: pid, TID: pid, Err: ErrUnread},
-		read:    never, touched: never, mapped: never, changed: never,
+		read:    never, touched: never, mapped: never, quiet: never, changed: never,
 		begun: never, seen: never, forked: never, lastFork: never, gap: true,
 	}
 	if g, ok := s.dead.of(pid); ok {
@@ -93,6 +109,14 @@ func (s *State) create(pid int, born span) *process {
 		if g.told && born.lo == 0 {
 			born.lo = min(g.at, born.hi)
 		}
+	}
+	if born.lo <= s.dead.forgotten {
+		// It may have ended, and that be forgotten.
+		p.touch(s.dead.forgotten + settle)
+	}
+	if born.lo <= s.left {
+		// What was told of it while there was no room is not known.
+		p.touch(s.left + settle)
 	}
 	p.Start, p.Uncertainty = born.lo, born.hi-born.lo
 	s.processes[pid] = p
@@ -143,99 +167,4 @@ func (p *process) show() snapshot.Process {
 	shown := p.Process
 	shown.Mappings = slices.Clip(shown.Mappings)
 	return shown
-}
-
-// assign gives a process a list of mappings, which becomes its own.
-func (s *State) assign(p *process, list []snapshot.Mapping) {
-	s.release(p)
-	p.Mappings = list
-	s.pairs += len(list)
-	s.change(p)
-}
-
-// release takes a process's list away.
-func (s *State) release(p *process) {
-	last := true
-	if p.shares != nil {
-		*p.shares--
-		last = *p.shares == 0
-	}
-	if last {
-		s.pairs -= len(p.Mappings)
-	}
-	p.Mappings, p.shares = nil, nil
-}
-
-// share gives a process the list of another one.
-func (s *State) share(p, with *process) {
-	s.release(p)
-	if len(with.Mappings) == 0 {
-		return
-	}
-	if with.shares == nil {
-		one := 1
-		with.shares = &one
-	}
-	*with.shares++
-	// Without room behind it, whoever appends to it makes a copy.
-	with.Mappings = slices.Clip(with.Mappings)
-	p.Mappings, p.shares = with.Mappings, with.shares
-}
-
-// add appends to a process's list. What was handed out of it ends before.
-func (s *State) add(p *process, m snapshot.Mapping) {
-	const room = 8
-	if p.shares != nil || p.Mappings == nil {
-		s.assign(p, append(make([]snapshot.Mapping, 0, len(p.Mappings)+room), p.Mappings...))
-	}
-	p.Mappings = append(p.Mappings, m)
-	s.pairs++
-	s.change(p)
-}
-
-// set replaces one mapping, in a copy of the list.
-func (s *State) set(p *process, i int, m snapshot.Mapping) {
-	if p.Mappings[i] == m {
-		return
-	}
-	list := slices.Clone(p.Mappings)
-	list[i] = m
-	s.assign(p, list)
-}
-
-// provisional says that a mapping was told by an event and not read yet.
-func provisional(m *snapshot.Mapping) bool { return m.End == 0 && !m.Exe }
-
-// tidy holds the limits after a change.
-func (s *State) tidy() {
-	if s.pairs > s.limits.Loads {
-		s.evict()
-	}
-	if s.files.crowded() {
-		s.files.sweep(s.processes)
-	}
-}
-
-// evict lets go the longest lists, as many as leave some room: the one that takes
-// most of it shall not push out all others.
-func (s *State) evict() {
-	longest := make([]*process, 0, len(s.processes))
-	for _, p := range s.processes {
-		longest = append(longest, p)
-	}
-	slices.SortFunc(longest, func(a, b *process) int {
-		if n := len(b.Mappings) - len(a.Mappings); n != 0 {
-			return n
-		}
-		return a.PID - b.PID
-	})
-	for _, p := range longest {
-		if s.pairs <= s.limits.Loads-s.limits.Loads/8 {
-			return
-		}
-		s.release(p)
-		p.Err, p.stripped, p.inherited, p.gap = ErrLimit, true, false, true
-		s.evicted++
-		s.change(p)
-	}
 }

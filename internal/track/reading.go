@@ -52,7 +52,7 @@ func (s *State) takeAll(list []snapshot.Process, began, ended time.Duration) {
 // born or seen since.
 func (s *State) missed(p *process, began, ended time.Duration) {
 	if max(p.born().hi, p.seen) < began {
-		s.end(p, span{began, ended}, false)
+		s.end(p, p.born(), span{began, ended}, false)
 	}
 }
 
@@ -69,29 +69,34 @@ func (s *State) take(e *snapshot.Process, began, ended time.Duration) {
 	case born.before(p.born()):
 		return // read before the number had its holder of now
 	case p.born().before(born):
-		s.end(p, span{born.lo, born.lo}, false)
+		s.end(p, p.born(), span{born.lo, born.lo}, false)
 		p = nil
 	}
 	if p == nil {
-		if s.dying(e.PID, born, began) {
+		dying := s.dying(e.PID, born, began)
+		if dying && !unborn {
 			return
 		}
 		if p = s.create(e.PID, born); p == nil {
 			return
 		}
-		if began < s.dead.forgotten+settle {
-			// It may have ended already.
-			p.touch(began)
+		if dying {
+			// The one that ended, or the next one: time will tell.
+			p.blank = true
+			p.touch(began + settle)
+			return
 		}
-		// What was told of it while there was no room is not known.
-		p.touch(s.left)
 	}
 	s.narrow(p, born)
 	p.seen = max(p.seen, began)
 	if p.read > began || p.begun >= began {
 		return // what is known is newer
 	}
-	pending := s.merge(p, e, began)
+	if s.dirty(p) {
+		// What it had in between is not known.
+		p.changed = max(p.changed, ended)
+	}
+	pending, gap := s.merge(p, e, began)
 	if !slices.Equal(p.Mappings, s.scratch.list) {
 		if p.lastFork >= p.read {
 			// Its children may be without what was found only now.
@@ -114,7 +119,7 @@ func (s *State) take(e *snapshot.Process, began, ended time.Duration) {
 		p.first = began
 	}
 	p.own, p.blank, p.inherited, p.stripped = true, false, false, false
-	p.gap = e.Err != nil
+	p.gap = gap || e.Err != nil || p.gap && p.touched >= began
 }
 
 // dying says that what was read of a process is of one that has ended: its exit is
@@ -156,8 +161,8 @@ func alike(a, b *snapshot.Process) bool {
 
 // merge puts together in scratch.list what a reading says of a process and what
 // events told and it does not show. Pending says that it has to be read again for
-// that.
-func (s *State) merge(p *process, e *snapshot.Process, began time.Duration) (pending bool) {
+// that, gap that what comes may have been told already.
+func (s *State) merge(p *process, e *snapshot.Process, began time.Duration) (pending, gap bool) {
 	list := s.scratch.list[:0]
 	for _, m := range e.Mappings {
 		if m.File == nil {
@@ -165,7 +170,7 @@ func (s *State) merge(p *process, e *snapshot.Process, began time.Duration) (pen
 		}
 		f := s.scratch.files[m.File]
 		if f == nil {
-			f = s.files.intern(m.File)
+			f = s.files.intern(m.File, "")
 			s.scratch.files[m.File] = f
 		}
 		m.File = f
@@ -174,12 +179,14 @@ func (s *State) merge(p *process, e *snapshot.Process, began time.Duration) (pen
 	n := len(list)
 	find := s.finder(list)
 	whole := !p.gap && max(p.read, p.begun) > s.lost
-	dropped := false
+	dropped := p.stripped
 	for i := range p.Mappings {
 		k := &p.Mappings[i]
 		told := provisional(k)
 		if j := find(i, k.File); j >= 0 {
-			if m := &list[j]; m.At == 0 && (told && whole || !told && k.Start == m.Start) {
+			// The same place tells that it is the same mapping; what was told, and the
+			// executable, have none.
+			if m := &list[j]; m.At == 0 && (k.Start == 0 && whole || k.Start != 0 && k.Start == m.Start) {
 				m.At = k.At
 			}
 			continue
@@ -195,9 +202,10 @@ func (s *State) merge(p *process, e *snapshot.Process, began time.Duration) (pen
 	if dropped && p.mapped+settle > began {
 		// Perhaps it was mapped before, let go, and is about to be mapped again.
 		p.touch(p.mapped + settle)
+		gap = true
 	}
 	s.scratch.list = list
-	return pending
+	return pending, gap
 }
 
 // sameView says that a file that was told could be found among those read.

@@ -95,13 +95,17 @@ func (s *State) Dirty() (pids []int, all bool) {
 // Processes returns what runs, in ascending order of PID. The answer is shared: it
 // must not be modified, and no later call modifies it.
 func (s *State) Processes() []snapshot.Process {
-	list := make([]snapshot.Process, 0, len(s.processes))
+	known := make([]*process, 0, len(s.processes))
 	for _, p := range s.processes {
 		if !p.blank {
-			list = append(list, p.show())
+			known = append(known, p)
 		}
 	}
-	slices.SortFunc(list, func(a, b snapshot.Process) int { return cmp.Compare(a.PID, b.PID) })
+	slices.SortFunc(known, func(a, b *process) int { return cmp.Compare(a.PID, b.PID) })
+	list := make([]snapshot.Process, len(known))
+	for i, p := range known {
+		list[i] = p.show()
+	}
 	return list
 }
 

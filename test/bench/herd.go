@@ -12,9 +12,9 @@ import (
 	"strconv"
 )
 
-// forge holds what the herds are made of: the daemon, and its library in two
-// versions.
-type forge struct{ idle, oldLib, newLib string }
+// forge holds what the herds are made of: the daemon, its library in two versions,
+// the daemon of crowds; and the loop.
+type forge struct{ idle, oldLib, newLib, crowd, loop string }
 
 //go:embed testdata
 var sources embed.FS
@@ -24,12 +24,15 @@ func build(dir string) (forge, error) {
 	if err := os.CopyFS(dir, sources); err != nil {
 		return forge{}, err
 	}
-	f := forge{filepath.Join(dir, "idle"), filepath.Join(dir, "old.so"), filepath.Join(dir, "new.so")}
-	idle, lib := filepath.Join(dir, "testdata/idle.c"), filepath.Join(dir, "testdata/lib.c")
+	in := func(name string) string { return filepath.Join(dir, name) }
+	f := forge{in("idle"), in("old.so"), in("new.so"), in("crowd"), in("loop")}
+	idle, lib := in("testdata/idle.c"), in("testdata/lib.c")
 	for _, argv := range [][]string{
 		{"-o", f.idle, idle},
 		{"-o", f.oldLib, "-shared", "-fPIC", `-DVERSION="1"`, lib},
 		{"-o", f.newLib, "-shared", "-fPIC", `-DVERSION="2"`, lib},
+		{"-o", f.crowd, "-static", in("testdata/crowd.c")},
+		{"-o", f.loop, in("testdata/loop.c")},
 	} {
 		cmd := exec.Command("gcc", append([]string{"-O1", "-Wl,--build-id=sha1"}, argv...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -51,6 +54,7 @@ type size struct {
 	processes int
 	pieces    int  // mappings beside the usual ones
 	distinct  bool // a library for each process instead of one for all
+	current   bool // nothing is replaced
 }
 
 // start starts a herd in the empty directory dir and replaces its libraries.
@@ -68,9 +72,13 @@ func (f forge) start(dir string, s size) (*herd, error) {
 			return nil, err
 		}
 	}
-	if err := h.spawn(f.idle, libs, s); err != nil {
+	err := h.spawn(s.processes, func(i int) []string { return []string{f.idle, libs[i%len(libs)], strconv.Itoa(s.pieces)} })
+	if err != nil {
 		h.stop()
 		return nil, err
+	}
+	if s.current {
+		return h, nil
 	}
 	for _, lib := range libs {
 		if err := install(f.newLib, lib); err != nil {
@@ -81,7 +89,32 @@ func (f forge) start(dir string, s size) (*herd, error) {
 	return h, nil
 }
 
-func (h *herd) spawn(idle string, libs []string, s size) error {
+// gather starts a crowd: processes that each have the given number of files mapped,
+// the program itself being one, of a pool of so many in the empty directory dir.
+func (f forge) gather(dir string, processes, files, pool int) (*herd, error) {
+	name := func(i int) string { return filepath.Join(dir, fmt.Sprintf("lib%05d.so", i%pool)) }
+	for i := range pool {
+		if err := install(f.oldLib, name(i)); err != nil {
+			return nil, err
+		}
+	}
+	h := new(herd)
+	err := h.spawn(processes, func(i int) []string {
+		argv := []string{f.crowd}
+		for j := range files - 1 {
+			argv = append(argv, name(i*(files-1)+j))
+		}
+		return argv
+	})
+	if err != nil {
+		h.stop()
+		return nil, err
+	}
+	return h, nil
+}
+
+// spawn starts processes, each by a command that becomes a daemon.
+func (h *herd) spawn(processes int, argv func(i int) []string) error {
 	theirs, ours, err := os.Pipe()
 	if err != nil {
 		return err
@@ -94,8 +127,9 @@ func (h *herd) spawn(idle string, libs []string, s size) error {
 	}
 	defer said.Close()
 	h.alive = alive
-	for i := range s.processes {
-		cmd := exec.Command(idle, libs[i%len(libs)], strconv.Itoa(s.pieces))
+	for i := range processes {
+		command := argv(i)
+		cmd := exec.Command(command[0], command[1:]...)
 		cmd.ExtraFiles = []*os.File{theirs, said}
 		cmd.Stderr = os.Stderr
 		// It ends at once: what goes on is the daemon.
@@ -104,9 +138,9 @@ func (h *herd) spawn(idle string, libs []string, s size) error {
 		}
 	}
 	said.Close()
-	pids := make([]int32, s.processes)
+	pids := make([]int32, processes)
 	if err := binary.Read(alive, binary.NativeEndian, pids); err != nil {
-		return fmt.Errorf("not all of %d daemons came up: %w", s.processes, err)
+		return fmt.Errorf("not all of %d daemons came up: %w", processes, err)
 	}
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pids[0]))
 	if err != nil {

@@ -1,5 +1,6 @@
 // Bench measures what "sensor stale" costs beside the programs that answer a
-// similar question, on herds of stale daemons that it starts for the purpose.
+// similar question, on herds of stale daemons that it starts for the purpose, and
+// what a sensor that runs costs the machine and those who ask it.
 // It prints tables and judges nothing: ratios within one run are to be
 // compared, times depend on the machine.
 //
@@ -7,6 +8,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -24,8 +26,12 @@ func main() {
 	runs := flag.Int("runs", 5, "runs of each program, of which the median counts")
 	limit := flag.Duration("limit", time.Minute, "longest time for one run of a program")
 	scale := flag.Int("scale", 2000, "size of the largest herd")
+	crowd := flag.Int("crowd", 10000, "size of the largest crowd")
+	pairs := flag.Int("pairs", 40, "pairs of laps with and without a sensor that runs")
+	part := flag.String("part", "", "only this part: once, loop, query or memory")
 	flag.Parse()
-	if err := bench(os.Stdout, *runs, *limit, *scale); err != nil {
+	b := &bench{ctx: context.Background(), out: os.Stdout, runs: *runs, limit: *limit}
+	if err := b.all(*part, *scale, *crowd, *pairs); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -37,32 +43,51 @@ type tool struct {
 	argv []string
 }
 
-func bench(out io.Writer, runs int, limit time.Duration, scale int) (err error) {
-	dir, err := lab.NewScratch()
-	if err != nil {
+// all runs the parts of the benchmark, or one of them.
+func (b *bench) all(part string, scale, crowd, pairs int) (err error) {
+	if b.dir, err = lab.NewScratch(); err != nil {
 		return err
 	}
 	defer func() {
-		if e := lab.RemoveScratch(dir); err == nil {
+		if e := lab.RemoveScratch(b.dir); err == nil {
 			err = e
 		}
 	}()
-	forge, err := build(dir)
+	if b.forge, err = build(b.dir); err != nil {
+		return err
+	}
+	sensor, err := lab.NewSensor(b.dir)
 	if err != nil {
 		return err
 	}
-	sensor, err := lab.NewSensor(dir)
-	if err != nil {
-		return err
+	b.sensor = sensor.Path
+	for _, p := range []struct {
+		name string
+		run  func()
+	}{
+		{"once", func() { b.once(scale) }},
+		{"loop", func() { b.slowdown(pairs) }},
+		{"query", func() {
+			b.queries("current processes", size{processes: scale, current: true})
+			b.queries("stale processes", size{processes: scale})
+		}},
+		{"memory", func() { b.memory(crowd) }},
+	} {
+		if part == "" || part == p.name {
+			p.run()
+		}
 	}
-	self := tool{"sensor stale -o json", []string{sensor.Path, "stale", "-o", "json"}}
+	return b.err
+}
+
+// once measures a sensor that looks once, beside other programs.
+func (b *bench) once(scale int) {
+	self := tool{"sensor stale -o json", []string{b.sensor, "stale", "-o", "json", "--source", "auto"}}
 	others := installed([]tool{
 		{"lsof -nP", []string{"lsof", "-nP"}},
 		{"needrestart -b -r l", []string{"needrestart", "-b", "-r", "l"}},
 		{"checkrestart", []string{"checkrestart"}},
-	}, out)
-
-	b := &run{out: out, forge: forge, dir: dir, runs: runs, limit: limit}
+	}, b.out)
 	all := append([]tool{self}, others...)
 	b.table("stale daemons, one replaced library", size{processes: scale}, all)
 	b.table("stale daemons of many mappings", size{processes: max(1, scale*3/100), pieces: 2000}, all)
@@ -73,10 +98,9 @@ func bench(out io.Writer, runs int, limit time.Duration, scale int) (err error) 
 	// The same by each source of mappings.
 	var sources []tool
 	for _, source := range lab.Sources {
-		sources = append(sources, tool{"--source " + source, append(append([]string{}, self.argv...), "--source", source)})
+		sources = append(sources, tool{"--source " + source, []string{b.sensor, "stale", "-o", "json", "--source", source}})
 	}
 	b.table("sources of mappings", size{processes: scale}, sources)
-	return b.err
 }
 
 // installed are the tools that this machine has; the others are named.
@@ -92,19 +116,21 @@ func installed(tools []tool, out io.Writer) []tool {
 	return have
 }
 
-// run is one run of the benchmark. After an error it does nothing more.
-type run struct {
-	out   io.Writer
-	forge forge
-	dir   string
-	runs  int
-	limit time.Duration
-	herds int
-	err   error
+// bench is one run of the benchmark. After an error it does nothing more.
+type bench struct {
+	ctx    context.Context
+	out    io.Writer
+	forge  forge
+	sensor string
+	dir    string
+	runs   int
+	limit  time.Duration
+	herds  int
+	err    error
 }
 
 // with starts a herd, calls f, and ends the herd.
-func (b *run) with(s size, f func(h *herd) error) {
+func (b *bench) with(s size, f func(h *herd) error) {
 	if b.err != nil {
 		return
 	}
@@ -123,7 +149,7 @@ func (b *run) with(s size, f func(h *herd) error) {
 }
 
 // table compares programs on one herd; the ratio is of CPU time, to the first.
-func (b *run) table(title string, s size, tools []tool) {
+func (b *bench) table(title string, s size, tools []tool) {
 	b.with(s, func(h *herd) error {
 		fmt.Fprintf(b.out, "\n%d %s, %d mappings each\n", s.processes, title, h.mappings)
 		w := tabwriter.NewWriter(b.out, 0, 0, 3, ' ', tabwriter.AlignRight)
@@ -149,7 +175,7 @@ func (b *run) table(title string, s size, tools []tool) {
 }
 
 // growth shows how the cost grows with the number of processes.
-func (b *run) growth(t tool, scale int, distinct bool) {
+func (b *bench) growth(t tool, scale int, distinct bool) {
 	what := "one library for all"
 	if distinct {
 		what = "a library for each"

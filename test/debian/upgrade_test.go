@@ -42,8 +42,9 @@ var daemons = map[string]struct {
 	},
 }
 
-// start starts all daemons and waits until they serve.
-func (r root) start(t *testing.T) {
+// start starts all daemons and waits until they serve. They are started by chroot(2)
+// or, if that is given, via a command of a lab.Host.
+func (r root) start(t *testing.T, via ...string) {
 	t.Helper()
 	for _, dir := range []string{"run/sshd", "run/dbus"} {
 		if err := os.MkdirAll(r.path(dir), 0o755); err != nil {
@@ -58,6 +59,9 @@ func (r root) start(t *testing.T) {
 			SysProcAttr: &syscall.SysProcAttr{
 				Chroot: r.dir, Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM,
 			},
+		}
+		if len(via) > 0 {
+			cmd.Path, cmd.Args, cmd.SysProcAttr.Chroot = "/usr/bin/"+via[0], append(via[:len(via):len(via)], d.argv...), ""
 		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -96,11 +100,15 @@ func (r root) stop(t *testing.T) {
 	}
 }
 
-// pids are the processes whose root directory is r.
+// pids are the processes whose root directory is r, but for a sensor that runs there.
 func (r root) pids() []int {
 	return pidsWhere(func(dir string) bool {
 		root, err := os.Readlink(filepath.Join(dir, "root"))
-		return err == nil && root == r.dir
+		if err != nil || root != r.dir {
+			return false
+		}
+		comm, err := os.ReadFile(filepath.Join(dir, "comm"))
+		return err == nil && string(comm) != "sensor\n"
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +26,9 @@ type Command struct {
 	Dir   string   // working directory, "/" if empty
 	Env   []string
 	Flags uintptr // CLONE_NEW… namespaces to start it in
+	// Via is a command that becomes the daemon, such as Host.Via, with its
+	// arguments; Root is then its own business.
+	Via []string
 }
 
 // Daemon is a running process of the lab. It keeps the agreement of
@@ -55,6 +59,12 @@ func Start(t testing.TB, c Command) *Daemon {
 		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: cmp.Or(c.Dir, "/"),
 		Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{Chroot: c.Root, Cloneflags: c.Flags},
+	}
+	if len(c.Via) > 0 {
+		if d.cmd.Path, err = exec.LookPath(c.Via[0]); err != nil {
+			t.Fatal(err)
+		}
+		d.cmd.Args = slices.Concat(c.Via, d.cmd.Args)
 	}
 	stdout, err := d.cmd.StdoutPipe()
 	if err != nil {
@@ -94,6 +104,16 @@ func (d *Daemon) Line(t testing.TB) string {
 		t.Fatalf("%q said nothing for %v", d.Exe, startTimeout)
 	}
 	return ""
+}
+
+// Do has a daemon that reads commands from its lifeline, as test/live has them,
+// carry out one, and returns what it answers.
+func (d *Daemon) Do(t testing.TB, command string) string {
+	t.Helper()
+	if _, err := fmt.Fprintln(d.lifeline, command); err != nil {
+		t.Fatalf("%q: %v", d.Exe, err)
+	}
+	return d.Line(t)
 }
 
 // Fork lets the daemon fork without exec and returns the child, which lives as

@@ -199,8 +199,13 @@ func (v *view) warnings(p *printer, brief bool) {
 		return
 	}
 	p.printf("\n%s\n", styled{bold, title})
-	for _, g := range v.Gaps {
-		p.printf("  nothing was observed from %s to %s: %s\n", v.moment(g.From), v.moment(g.To), g.Why)
+	gaps := v.Gaps
+	if n := len(gaps) - maxGaps; brief && n > 0 {
+		gaps = gaps[n:]
+		p.printf("  %d more times in which not everything was observed: \"sensor status\" lists them\n", n)
+	}
+	for _, g := range gaps {
+		p.printf("  not everything was observed from %s to %s: %s\n", v.moment(g.From), v.moment(g.To), g.Why)
 	}
 	// What was left out on purpose is always said.
 	shown := v.Warnings

@@ -14,6 +14,9 @@ import (
 // the table shows on a terminal.
 const maxShown = 5
 
+// maxGaps is how many gaps a table mentions, the last ones.
+const maxGaps = 3
+
 // view is a report as people see it.
 type view struct {
 	*sensor.Report

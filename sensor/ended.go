@@ -130,7 +130,7 @@ func (d *daemon) afterlife(ctx context.Context) error {
 	if err := d.reread(ctx, parents); err != nil {
 		return err
 	}
-	sc, err := d.scan(ctx, parents)
+	sc, err := d.scan(ctx, parents, 0)
 	if err != nil {
 		return err
 	}

@@ -109,9 +109,9 @@ func (d *daemon) inputs(only []int) []remembered {
 	return list
 }
 
-// scan judges the processes named, or all. The caller closes the scan.
-func (d *daemon) scan(ctx context.Context, only []int) (*scan, error) {
-	began := bootNow()
+// scan judges the processes named, or all, and doubts readings from before fresh. The
+// caller closes the scan.
+func (d *daemon) scan(ctx context.Context, only []int, fresh time.Duration) (*scan, error) {
 	inputs := d.inputs(only)
 	if only == nil {
 		if err := d.identify(ctx, inputs); err != nil {
@@ -129,7 +129,7 @@ func (d *daemon) scan(ctx context.Context, only []int) (*scan, error) {
 	}
 	sc.keepHostAway()
 	d.mem.hostPackages(sc)
-	sc.fresh = began
+	sc.fresh = fresh
 	if d.count().Evicted > 0 {
 		sc.warnings.add(SubjectProcesses, errCrowded, "")
 	}
@@ -207,7 +207,7 @@ func nameKeyOf(p *snapshot.Process, info track.Info) nameKey {
 // suspicious reports whether anything that the processes named run is not plainly
 // current.
 func (d *daemon) suspicious(ctx context.Context, pids []int) (bool, error) {
-	sc, err := d.scan(ctx, pids)
+	sc, err := d.scan(ctx, pids, 0)
 	if err != nil {
 		return false, err
 	}
@@ -252,8 +252,9 @@ const rounds = 3
 // process does not fit what is seen of it: that a mapping is not where it was says
 // nothing about what the process runs.
 func (d *daemon) settledReport(ctx context.Context) (*scan, *Report, error) {
+	began := bootNow()
 	for round := 1; ; round++ {
-		sc, err := d.scan(ctx, nil)
+		sc, err := d.scan(ctx, nil, began)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -85,7 +86,7 @@ func (sc *scan) close() {
 // doubt notes that the reading of a process does not fit what is seen now, if it
 // is one that was remembered: it is to be read again before it counts.
 func (sc *scan) doubt(p *process) bool {
-	if p.key.read >= sc.fresh {
+	if p.key.read >= sc.fresh || sc.ended(p) {
 		return false
 	}
 	if sc.doubts == nil {
@@ -93,6 +94,12 @@ func (sc *scan) doubt(p *process) bool {
 	}
 	sc.doubts[p.PID] = true
 	return true
+}
+
+// ended reports whether a process is not there any more, whatever became of the
+// thread by which it was read.
+func (sc *scan) ended(p *process) bool {
+	return errors.Is(sc.fs.Verify(p.PID, p.Start), proc.ErrGone)
 }
 
 // open opens a process of the snapshot, or fails with proc.ErrGone when its

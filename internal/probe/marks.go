@@ -57,7 +57,8 @@ func (m *marks) forget(pid int) {
 // TakeDirty returns and forgets the processes that are marked: those that ran or
 // mapped something new, whether that was told or not, and those of which something
 // could not be told. They may have ended since, and one that is just about to
-// map something is given again by the next call. It is complete if nothing was
+// map something is given again by the next call. What TierPerf tells of mappings
+// marks when Run reads it. It is complete if nothing was
 // lost since the last call that could not even be marked; else all processes have
 // to be looked at.
 func (t *Tracer) TakeDirty() (pids []int, complete bool) {

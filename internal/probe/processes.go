@@ -25,7 +25,9 @@ func (s *Snapshot) ReadProcesses(ctx context.Context, pids []int) ([]snapshot.Pr
 	}
 	r := &processReader{program: s.objects.Snapshot, pids: pids, fd: -1}
 	defer r.close()
-	return s.decode(ctx, r)
+	s.buffer.Reset(resuming{r})
+	defer s.buffer.Reset(nil)
+	return decode(ctx, s.buffer)
 }
 
 // processReader reads what the iterator writes of one process after the other.

@@ -27,8 +27,8 @@ type Snapshot struct {
 	objects snapshotObjects
 	iter    *link.Iter
 	who     *link.Iter
-	pass    uint64 // number of the last one
-	buffer  *bufio.Reader
+	pass    uint64        // number of the last one
+	buffer  *bufio.Reader // of ReadProcesses
 }
 
 // OpenSnapshot loads the program. It needs CAP_BPF and CAP_PERFMON (or
@@ -87,7 +87,7 @@ func (s *Snapshot) Who(ctx context.Context) ([]snapshot.Process, error) {
 		return nil, fmt.Errorf("open processes: %w", err)
 	}
 	defer r.Close()
-	return s.decode(ctx, r)
+	return decode(ctx, bufio.NewReaderSize(resuming{r}, readSize))
 }
 
 // Read makes one pass over all processes. Processes without executable file
@@ -102,13 +102,7 @@ func (s *Snapshot) Read(ctx context.Context) ([]snapshot.Process, error) {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
 	defer r.Close()
-	return s.decode(ctx, r)
-}
-
-func (s *Snapshot) decode(ctx context.Context, r io.Reader) ([]snapshot.Process, error) {
-	s.buffer.Reset(resuming{r})
-	defer s.buffer.Reset(nil)
-	return decode(ctx, s.buffer)
+	return decode(ctx, bufio.NewReaderSize(resuming{r}, readSize))
 }
 
 // readSize is the most that the kernel hands out in a read: 8 pages (bpf_seq_read).

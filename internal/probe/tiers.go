@@ -88,7 +88,8 @@ func tracepoint(name, btf, plain string) hook {
 // tier is a way to see mappings. Those that are no hooks have an open of their own.
 type tier struct {
 	name  string
-	asked bool // taken only when it is asked for
+	needs string // to be told with errors that do not say it
+	asked bool   // taken only when it is asked for
 	hooks []hook
 	open  func(*Tracer, TracerOptions) (io.Closer, error)
 }
@@ -103,7 +104,7 @@ func allTiers() []tier {
 			{{sensorProgKprobeMprotect, kprobe("security_file_mprotect")}},
 		}},
 		{name: TierPerf, open: (*Tracer).openSideband},
-		{name: TierSysExit, asked: true, hooks: []hook{{{sensorProgSysExit, raw("sys_exit")}}}},
+		{name: TierSysExit, needs: "Linux 5.17", asked: true, hooks: []hook{{{sensorProgSysExit, raw("sys_exit")}}}},
 		{name: TierExec},
 	}
 }
@@ -160,6 +161,9 @@ func (t *Tracer) take(tier tier, o TracerOptions) (err error) {
 	}()
 	for _, h := range tier.hooks {
 		at, err := t.loader.attach(h)
+		if err != nil && tier.needs != "" {
+			return fmt.Errorf("%w; it needs %s", err, tier.needs)
+		}
 		if err != nil {
 			return err
 		}

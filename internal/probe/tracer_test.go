@@ -58,17 +58,17 @@ func TestProgram(t *testing.T) {
 		if run.Image != fork.Image+1 || exit.Image != run.Image || run.Start != fork.Start || exit.Start != fork.Start {
 			t.Errorf("fork %+v, exec %+v, exit %+v", fork, run, exit)
 		}
-		if run.Name != name || run.File == nil || run.File.ID.Ino != inode(t, name) {
+		if run.Name != name || run.File == nil || !isFile(t, run.File, name) {
 			t.Errorf("exec of %q: %q, %+v", name, run.Name, run.File)
 		}
-		program := mapsOf(events, inode(t, name))
+		program := mapsOf(t, events, name)
 		if tier != probe.TierSysExit && (len(program) == 0 || inKernel(tier) && program[0].Image != run.Image || program[0].At > run.At || program[0].At < fork.At) {
 			t.Errorf("program %+v; exec %+v", program, run)
 		}
 		if i := slices.Index(kinds(events), trace.Image); i >= 0 && (events[i].Image != run.Image || events[i].Start != run.Start) {
 			t.Errorf("image %+v; exec %+v", events[i], run)
 		}
-		libs := mapsOf(events, inode(t, lib))
+		libs := mapsOf(t, events, lib)
 		if len(libs) != 1 || libs[0].At < run.At || libs[0].At > exit.At {
 			t.Fatalf("library %+v", libs)
 		}
@@ -132,7 +132,7 @@ func TestMappings(t *testing.T) {
 		c.do(t, "protect", files[2])
 		events := tr.of(pid)
 		for i, want := range []int{0, 1, 1} {
-			if got := mapsOf(events, inode(t, files[i])); len(got) != want {
+			if got := mapsOf(t, events, files[i]); len(got) != want {
 				t.Errorf("file %d: %+v", i, got)
 			}
 		}
@@ -152,7 +152,7 @@ func TestMappings(t *testing.T) {
 			t.Error("not marked by a repetition")
 		}
 		for i, want := range []int{0, 1, 1} {
-			if got := mapsOf(events, inode(t, files[i])); inKernel(tier) && len(got) != want {
+			if got := mapsOf(t, events, files[i]); inKernel(tier) && len(got) != want {
 				t.Errorf("file %d: %+v", i, got)
 			}
 		}
@@ -162,15 +162,15 @@ func TestMappings(t *testing.T) {
 		// The same inode with other content is something else.
 		c.do(t, "touch", files[1])
 		c.do(t, "map", files[1])
-		if got := mapsOf(tr.of(pid), inode(t, files[1])); len(got) < 2 {
+		if got := mapsOf(t, tr.of(pid), files[1]); len(got) < 2 {
 			t.Errorf("changed file: %+v", got)
 		}
 		// And so is the same file in another program.
 		c.do(t, "map", files[3])
-		before := mapsOf(tr.of(pid), inode(t, files[3]))
+		before := mapsOf(t, tr.of(pid), files[3])
 		c.do(t, "exec", target(t, "/proc/self/exe"))
 		c.do(t, "map", files[3])
-		after := mapsOf(tr.of(pid), inode(t, files[3]))
+		after := mapsOf(t, tr.of(pid), files[3])
 		if len(before) != 1 || len(after) != 2 || inKernel(tier) && after[1].Image != before[0].Image+1 {
 			t.Errorf("before exec %+v, after %+v", before, after)
 		}

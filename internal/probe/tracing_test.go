@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/patchsensor/patchsensor/internal/probe"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
 	"github.com/patchsensor/patchsensor/internal/trace"
 )
 
@@ -22,8 +23,6 @@ type tracing struct {
 	t      testing.TB
 	mu     sync.Mutex
 	events []trace.Event
-	// hold keeps deliveries waiting while it is locked.
-	hold sync.Mutex
 }
 
 func openTracer(t testing.TB, o probe.TracerOptions) *tracing {
@@ -113,20 +112,22 @@ func count(events []trace.Event, kind trace.Kind) int {
 	return n
 }
 
-// identity of a file as stat shows it.
-func inode(t testing.TB, name string) uint64 {
+// isFile compares what was told of a file with what stat shows. The device is left
+// out: it is another on overlayfs.
+func isFile(t testing.TB, f *snapshot.File, name string) bool {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Stat(name, &st); err != nil {
 		t.Fatal(err)
 	}
-	return st.Ino
+	return f.ID.Ino == st.Ino && (f.Size == 0 || f.Size == st.Size) && (f.Path == "" || f.Path == name)
 }
 
-// maps are the Maps of one file.
-func mapsOf(events []trace.Event, ino uint64) []trace.Event {
+// mapsOf are the Maps of one file.
+func mapsOf(t testing.TB, events []trace.Event, name string) []trace.Event {
+	t.Helper()
 	return slices.DeleteFunc(slices.Clone(events), func(e trace.Event) bool {
-		return e.Kind != trace.Map || e.File.ID.Ino != ino
+		return e.Kind != trace.Map || !isFile(t, e.File, name)
 	})
 }
 
@@ -180,5 +181,6 @@ func eachTier(t *testing.T, test func(t *testing.T, tier string)) {
 	}
 }
 
-// before says whether a tier tells of a mapping in advance, and filters repetitions.
+// inKernel says that a tier's mappings are told by BPF programs, which know the
+// process's start and image and leave out repetitions.
 func inKernel(tier string) bool { return tier != probe.TierPerf }

@@ -48,7 +48,8 @@ type Event struct {
 	// Mappings are nil.
 	Process *snapshot.Process
 	// File and Name are, for Map, the file and the kernel's name for it at that
-	// moment; Name is empty if it was not told.
+	// moment, and for Exec the executable and the name given to execve; Name is
+	// empty if it was not told.
 	File *snapshot.File
 	Name string
 	// Count is, for Lost, how many are missing, as far as that is known.

@@ -41,7 +41,7 @@ func (s *State) end(p *process, born, gone span, told bool) {
 			s.dropped++
 		}
 	}
-	if p.lastFork >= gone.lo {
+	if p.forkedSince(gone.lo) {
 		// That was a fork of the next holder of the number.
 		s.doubt(gone.lo)
 	}

@@ -68,7 +68,7 @@ func (s *State) Mark(pids []int, began, until time.Duration) {
 		p := s.processes[pid]
 		g, ended := s.dead.of(pid)
 		switch {
-		case p != nil && p.lastFork >= s.marked, ended && g.lastFork >= s.marked,
+		case p != nil && p.forkedSince(s.marked), ended && g.lastFork >= max(s.marked, 0),
 			!ended && (p == nil || s.dead.forgotten >= s.marked):
 			// The children of this holder of the number, or of the one before, may
 			// be without what was marked.
@@ -130,7 +130,7 @@ func (s *State) find(pid int, born span, told bool, at time.Duration) (p *proces
 func (s *State) holder(e *trace.Event) *process {
 	born, told := bornOf(e)
 	p, late := s.find(e.PID, born, told, e.At)
-	if p == nil || p.lastFork >= e.At && !p.knows(e) {
+	if p == nil || p.forkedSince(e.At) && !p.knows(e) {
 		// A process that was forked since may have got what this event tells.
 		s.doubt(e.At)
 	}

@@ -129,6 +129,11 @@ func (s *State) dirty(p *process) bool {
 	return p.touched >= p.read || p.read <= s.lost || p.stripped
 }
 
+// forkedSince says that the process forked at a time or after.
+func (p *process) forkedSince(at time.Duration) bool {
+	return p.lastFork != never && p.lastFork >= at
+}
+
 // touch notes that a change at a time has to be looked at.
 func (p *process) touch(at time.Duration) { p.touched = max(p.touched, at) }
 

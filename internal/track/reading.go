@@ -98,7 +98,7 @@ func (s *State) take(e *snapshot.Process, began, ended time.Duration) {
 	}
 	pending, gap := s.merge(p, e, began)
 	if !slices.Equal(p.Mappings, s.scratch.list) {
-		if p.lastFork >= p.read {
+		if p.forkedSince(p.read) {
 			// Its children may be without what was found only now.
 			s.doubt(p.read)
 		}

@@ -69,7 +69,7 @@ func (b *bench) slowdown(pairs int) {
 
 // lapWith starts a sensor for one lap.
 func (b *bench) lapWith(dir, lib string) (lap, string, error) {
-	r, err := run(b.sensor, dir)
+	r, err := b.run(dir)
 	if err != nil {
 		return lap{}, "", err
 	}

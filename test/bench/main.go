@@ -29,8 +29,9 @@ func main() {
 	crowd := flag.Int("crowd", 10000, "size of the largest crowd")
 	pairs := flag.Int("pairs", 40, "pairs of laps with and without a sensor that runs")
 	part := flag.String("part", "", "only this part: once, loop, query or memory")
+	tier := flag.String("tier", "auto", "how a sensor that runs sees mappings")
 	flag.Parse()
-	b := &bench{ctx: context.Background(), out: os.Stdout, runs: *runs, limit: *limit}
+	b := &bench{ctx: context.Background(), out: os.Stdout, runs: *runs, limit: *limit, tier: *tier}
 	if err := b.all(*part, *scale, *crowd, *pairs); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -122,6 +123,7 @@ type bench struct {
 	out    io.Writer
 	forge  forge
 	sensor string
+	tier   string // of sensors that run
 	dir    string
 	runs   int
 	limit  time.Duration

@@ -40,7 +40,7 @@ func (b *bench) crowd(w *tabwriter.Writer, dir string, processes, pool int, none
 		}
 		defer h.stop()
 	}
-	r, err := run(b.sensor, dir)
+	r, err := b.run(dir)
 	if err != nil {
 		return err
 	}

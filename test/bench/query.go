@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -12,7 +14,7 @@ import (
 func (b *bench) queries(title string, s size) {
 	b.with(s, func(h *herd) error {
 		return b.within(func(dir string) error {
-			r, err := run(b.sensor, dir)
+			r, err := b.run(dir)
 			if err != nil {
 				return err
 			}
@@ -40,6 +42,11 @@ func (b *bench) queries(title string, s size) {
 				{"sensor stale, asking", stale("--source", "daemon", "--socket", r.socket)},
 				{"GET /v1/stale", get(func() error { _, err := r.StaleRaw(b.ctx, false); return err })},
 				{"GET /v1/status", get(func() error { _, err := r.Status(b.ctx); return err })},
+			}
+			// Who cannot ask answers all the same, and looks.
+			asking := []string{"stale", "-o", "json", "--config", os.DevNull, "--source", "daemon", "--socket", r.socket}
+			if out, _ := exec.Command(b.sensor, asking...).Output(); !bytes.Contains(out, []byte(`"source": "daemon"`)) && !bytes.Contains(out, []byte(`"source":"daemon"`)) {
+				return fmt.Errorf("the sensor that runs does not answer: %.200q", out)
 			}
 			var first answered
 			for i, q := range questions {

@@ -32,10 +32,10 @@ const startTimeout = 2 * time.Minute
 
 // run starts a sensor with its state in the directory dir and waits until it is
 // ready.
-func run(sensorPath, dir string) (*running, error) {
+func (b *bench) run(dir string) (*running, error) {
 	r := &running{socket: filepath.Join(dir, "sock")}
 	r.Client = sensor.NewClient(r.socket)
-	r.cmd = exec.Command(sensorPath, "run", "--config", os.DevNull, "--socket", r.socket, "--state-dir", filepath.Join(dir, "state"), "--sweep", "off")
+	r.cmd = exec.Command(b.sensor, "run", "--config", os.DevNull, "--tier", b.tier, "--socket", r.socket, "--state-dir", filepath.Join(dir, "state"), "--sweep", "off")
 	r.cmd.Stdout, r.cmd.Stderr = &r.log, &r.log
 	// Its collector of garbage is to be the one that people have.
 	r.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +96,14 @@ func Check(t testing.TB, r *sensor.Report, pids []int, want ...Finding) {
 	}
 	same, g, w := difference(g, w)
 	t.Errorf("findings of %d processes: after %d equal lines\n got %s\nwant %s\nwarnings %s", len(pids), same, g, w, pretty(t, r.Warnings))
+}
+
+// Matches reports whether Check would have nothing to say.
+func Matches(r *sensor.Report, pids []int, want ...Finding) bool {
+	got, err := ByProcess(r, pids...)
+	want = slices.Clone(want)
+	slices.SortFunc(want, func(a, b Finding) int { return cmp.Compare(a.PID, b.PID) })
+	return err == nil && slices.EqualFunc(got, want, func(a, b Finding) bool { return reflect.DeepEqual(a, b) })
 }
 
 // difference cuts the lines off both texts in which they begin and end alike,

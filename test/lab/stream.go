@@ -150,7 +150,7 @@ func (s *Stream) Await(t testing.TB, what string, matches func(*sensor.Event) bo
 			}
 		}
 		if closed {
-			t.Fatalf("waiting for %s: %v; there were%s", what, errStream, listed(list))
+			t.Fatalf("waiting for %s: the stream of events broke off; there were%s", what, listed(list))
 		}
 		select {
 		case <-grown:
@@ -158,6 +158,18 @@ func (s *Stream) Await(t testing.TB, what string, matches func(*sensor.Event) bo
 			t.Fatalf("not within %v: %s; there were%s", Patience, what, listed(list))
 		}
 	}
+}
+
+func describe(e *sensor.Event) string {
+	switch {
+	case e.Finding != nil:
+		return fmt.Sprintf("%d %s %s (%s)", e.Cursor, e.Type, e.Finding.Workload.Name, e.Finding.Reason)
+	case e.Patch != nil:
+		return fmt.Sprintf("%d %s %s %s → %s", e.Cursor, e.Type, e.Patch.Package, e.Patch.From, e.Patch.To)
+	case e.Gap != nil:
+		return fmt.Sprintf("%d %s %s from %v to %v", e.Cursor, e.Type, e.Gap.Why, e.Gap.From, e.Gap.To)
+	}
+	return fmt.Sprintf("%d %s", e.Cursor, e.Type)
 }
 
 func listed(events []sensor.Event) string {

@@ -98,6 +98,30 @@ func TestOpenedLate(t *testing.T) {
 	m.equal(r, "after dlopen")
 }
 
+// A process loads the old library after the upgrade, from a descriptor that it has
+// from before: it is exposed from then on, not from the upgrade.
+func TestOldOpenedLate(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	food, plain := m.start(foodPath), m.start(plainPath) // food shows what the file was
+	descriptor := children(t, plain.Do(t, "hold "+m.lib()))[0]
+	r := m.run()
+	events := r.Follow(t, 0)
+	_, upgraded := m.upgrade()
+	events.Await(t, "food is stale", is(sensor.EventStale, food))
+	time.Sleep(1100 * time.Millisecond)
+	before := time.Now()
+	plain.Do(t, fmt.Sprintf("open /proc/self/fd/%d", descriptor))
+	after := time.Now()
+	stale, received := events.Await(t, "plain is stale", is(sensor.EventStale, plain))
+	t.Logf("told %v after it was loaded, upgraded %v before", received.Sub(after), before.Sub(upgraded))
+	lab.Check(t, lab.Told([]sensor.Event{stale}), []int{plain.PID}, m.upgraded(plain, 1, 2))
+	if at := stale.Exposure.Opened; at.Before(before.Add(-50*time.Millisecond)) || at.After(after.Add(50*time.Millisecond)) {
+		t.Errorf("exposed since %v, it was loaded from %v to %v", at, before.UTC(), after.UTC())
+	}
+	m.equal(r, "after dlopen")
+}
+
 func findingOf(t *testing.T, r *sensor.Report, d *lab.Daemon) sensor.Finding {
 	t.Helper()
 	for _, f := range r.Findings {

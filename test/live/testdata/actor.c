@@ -5,7 +5,7 @@
  *
  *	open LIB	dlopen(3) and keep
  *	close LIB	dlclose(3) what open opened
- *	hold FILE	open FILE for reading and keep the descriptor
+ *	hold FILE	open FILE for reading and keep the descriptor; its number
  *	fork		fork a child that lives as long as the lifeline; its PID
  *	exec PROGRAM	execve(2) PROGRAM in its place, which prints READY anew
  *	map N FILE	N children, one after another, that map what was held as
@@ -175,7 +175,7 @@ static void obey(char *line)
 		/* Not close-on-exec: children are to inherit it. */
 		if ((kept[slot(name)].fd = open(name, O_RDONLY)) < 0)
 			err(1, "%s", name);
-		printf("OK\n");
+		printf("DONE %d\n", kept[slot(name)].fd);
 	} else if (!strcmp(line, "fork")) {
 		pid_t pid = fork();
 

@@ -6,7 +6,8 @@ import (
 	"github.com/patchsensor/patchsensor/internal/snapshot"
 )
 
-// Ended is a process that is no more.
+// Ended is a process that is no more, or a program that made place for another in
+// its process: then only what it mapped by itself is told.
 type Ended struct {
 	Process snapshot.Process
 	// Names are what Map events last called the files of Process.Mappings, in the

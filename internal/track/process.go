@@ -19,7 +19,8 @@ type process struct {
 	// read is the time whose state is known: that of all changes before it. It is
 	// when the last reading began or, for a fork, what was known of its parent.
 	read time.Duration
-	// first is when the first reading since execve began; 0 if execve was not told.
+	// first is when the first reading since execve began; 0 if execve, or something
+	// that it mapped since, was not told.
 	first time.Duration
 	// touched is the last time up to which a change may be missing: the process is
 	// dirty unless it was read after.

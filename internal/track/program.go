@@ -1,6 +1,7 @@
 package track
 
 import (
+	"slices"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/snapshot"
@@ -48,6 +49,7 @@ func (s *State) image(p *process, e *trace.Event) {
 
 // begin lets go what the program before had mapped.
 func (s *State) begin(p *process, from time.Duration) {
+	s.retire(p, from)
 	covered := p.read > from
 	var kept []snapshot.Mapping
 	for _, m := range p.Mappings {
@@ -66,12 +68,43 @@ func (s *State) begin(p *process, from time.Duration) {
 		// What it mapped since went unnoticed, as the program before had it too.
 		p.touch(p.quiet + settle)
 	}
-	p.first = never
-	if covered {
+	switch {
+	case p.gap:
+		p.first = 0
+	case covered:
 		p.first = p.read
-	} else {
+	default:
+		p.first = never
+	}
+	if !covered {
 		p.Err = ErrUnread
 	}
+}
+
+// retire hands over what a program mapped by itself, before it made place for
+// another in the same process: it ran that no less than one that ended.
+func (s *State) retire(p *process, from time.Duration) {
+	mine := func(m *snapshot.Mapping) bool { return m.At > p.Start && m.At < from }
+	if !slices.ContainsFunc(p.Mappings, func(m snapshot.Mapping) bool { return mine(&m) }) {
+		return
+	}
+	if len(s.ended) >= s.limits.Ended {
+		s.dropped++
+		return
+	}
+	e := Ended{Process: p.show(), At: from, Told: true, Exec: p.exec}
+	names := s.namesOf(p)
+	e.Process.Mappings = nil
+	for i := range p.Mappings {
+		if !mine(&p.Mappings[i]) {
+			continue
+		}
+		e.Process.Mappings = append(e.Process.Mappings, p.Mappings[i])
+		if names != nil {
+			e.Names = append(e.Names, names[i])
+		}
+	}
+	s.ended = append(s.ended, e)
 }
 
 // load takes a Map.
@@ -120,7 +153,7 @@ func (s *State) load(p *process, e *trace.Event) {
 	case provisional(&m):
 		m.At = min(m.At, e.At)
 		p.touch(e.At)
-	case e.At < m.At, m.At == 0 && e.At < p.first:
+	case e.At < m.At, m.At == 0 && e.At < p.first && p.begun > s.lost:
 		m.At = e.At
 	default:
 		if e.At >= p.read && f.Key == m.File.Key && f.Ctime != 0 && f != m.File {

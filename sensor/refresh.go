@@ -48,8 +48,12 @@ func (d *daemon) resync(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read all processes: %w", err)
 	}
+	ended := bootNow()
+	if err := d.hear(ctx); err != nil {
+		return err
+	}
 	d.mu.Lock()
-	d.state.Seed(list, began, bootNow())
+	d.state.Seed(list, began, ended)
 	d.mu.Unlock()
 	d.resynced = time.Now()
 	return nil
@@ -282,9 +286,25 @@ func (d *daemon) reread(ctx context.Context, pids []int) error {
 	if err != nil {
 		return fmt.Errorf("read processes: %w", err)
 	}
+	ended := bootNow()
+	if err := d.hear(ctx); err != nil {
+		return err
+	}
 	d.mu.Lock()
-	d.state.Update(pids, list, began, bootNow())
+	d.state.Update(pids, list, began, ended)
 	d.mu.Unlock()
+	return nil
+}
+
+// hear waits for what was told while something was read. A process that a reading
+// does not show has ended; what it did until then has to be known before that.
+func (d *daemon) hear(ctx context.Context) error {
+	if d.tracer == nil {
+		return nil
+	}
+	if err := d.tracer.Sync(ctx); err != nil {
+		return fmt.Errorf("wait for events: %w", err)
+	}
 	return nil
 }
 

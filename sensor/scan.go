@@ -105,20 +105,60 @@ func (sc *scan) ended(p *process) bool {
 // open opens a process of the snapshot, or fails with proc.ErrGone when its
 // number now belongs to another.
 func (sc *scan) open(p *process) (*proc.Process, error) {
-	dir, err := sc.fs.Process(p.TID)
+	if p.TID != p.PID {
+		return sc.openThread(p)
+	}
+	dir, err := sc.fs.Process(p.PID)
 	if err != nil {
 		return nil, err
 	}
-	if p.TID == p.PID {
-		err = dir.Verify(p.Start)
-	} else if err = sc.fs.Verify(p.PID, p.Start); err == nil {
-		err = dir.VerifyThread(p.PID)
-	}
-	if err != nil {
+	if err := dir.Verify(p.Start); err != nil {
 		dir.Close()
 		return nil, err
 	}
 	return dir, nil
+}
+
+// openThread opens a process whose main thread has ended, through the thread by
+// which it was read or, if that has ended too, through another one.
+func (sc *scan) openThread(p *process) (*proc.Process, error) {
+	main, err := sc.fs.Process(p.PID)
+	if err != nil {
+		return nil, err
+	}
+	defer main.Close()
+	if err := main.Verify(p.Start); err != nil {
+		return nil, err
+	}
+	thread := func(tid int) (*proc.Process, error) {
+		dir, err := sc.fs.Process(tid)
+		if err != nil {
+			return nil, err
+		}
+		if err := dir.VerifyThread(p.PID); err != nil {
+			dir.Close()
+			return nil, err
+		}
+		return dir, nil
+	}
+	dir, gone := thread(p.TID)
+	if gone == nil {
+		return dir, nil
+	}
+	tids, err := main.Threads()
+	if err != nil {
+		return nil, err
+	}
+	for _, tid := range tids {
+		if tid == p.PID {
+			continue
+		}
+		if dir, err := thread(tid); err == nil {
+			p.TID = tid
+			return dir, nil
+		}
+	}
+	return nil, gone
 }
 
 // run judges a snapshot: who mapped what, what stands there now, who owns it.

@@ -66,7 +66,9 @@ func ParseStat(r io.Reader) (Stat, error) {
 		rest = after
 		switch n {
 		case 3:
-			s.State = word[0]
+			if s.State = word[0]; len(word) != 1 || s.State|0x20 < 'a' || s.State|0x20 > 'z' {
+				err = errors.New("it is no letter")
+			}
 		case 4:
 			s.PPID, err = strconv.Atoi(string(word))
 		case 9:

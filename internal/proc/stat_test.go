@@ -163,6 +163,7 @@ func FuzzParseStat(f *testing.F) {
 		f.Add(fixture(f, "stat/"+name))
 	}
 	f.Add([]byte("7 )("))
+	f.Add([]byte("0 () \nx 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := ParseStat(bytes.NewReader(b))
 		if err != nil {

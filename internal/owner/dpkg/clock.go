@@ -41,7 +41,9 @@ func readClock(root *file.Root) (clock, error) {
 // the hour that is skipped when it begins, whose stamps should not exist.
 func (c clock) bounds(stamp []byte) (earliest, latest time.Time, ok bool) {
 	wall, err := time.Parse(time.DateTime, string(stamp))
-	if err != nil {
+	// Nothing was installed before there was a dpkg, and the zero time means no
+	// time at all.
+	if err != nil || wall.Year() < 1994 {
 		return time.Time{}, time.Time{}, false
 	}
 	// Offsets from UTC are below 15 hours, so the offset in force at the

@@ -30,6 +30,7 @@ func FuzzStatus(f *testing.F) {
 	f.Add([]byte("Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\nSource: b (2)\n\n"))
 	f.Add([]byte("Package: a\nStatus: install ok\n continued\n\nnonsense\n:\n"))
 	f.Add([]byte("package:a\nSTATUS: purge ok not-installed\nmulti-arch: SAME"))
+	f.Add([]byte("0001-01-01 00:00:00 upgrade 0 0 0"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if bytes.Contains(content, []byte("sentinel")) {
 			return

@@ -39,6 +39,19 @@ func (sc *scan) truncated(ctx context.Context, p *process, c *class) Answer {
 	if !ok {
 		return NotKnown
 	}
+	copies, err := sc.copiesOf(p)
+	if err != nil {
+		return NotKnown
+	}
+	kept, ok := copies.Bytes(m.Start)
+	if !ok {
+		return NotKnown
+	}
+	return answer(kept == 0)
+}
+
+// copiesOf reads once what a process has of its files as its own.
+func (sc *scan) copiesOf(p *process) (proc.Relocated, error) {
 	if p.copies == nil {
 		p.copies = new(ownCopies)
 		dir, err := sc.open(p)
@@ -49,14 +62,7 @@ func (sc *scan) truncated(ctx context.Context, p *process, c *class) Answer {
 			dir.Close()
 		}
 	}
-	if p.copies.err != nil {
-		return NotKnown
-	}
-	kept, ok := p.copies.relocated.Bytes(m.Start)
-	if !ok {
-		return NotKnown
-	}
-	return answer(kept == 0)
+	return p.copies.relocated, p.copies.err
 }
 
 // rewritten compares what the process has of a file's content with the file.
@@ -116,6 +122,14 @@ func (sc *scan) otherDynamic(p *process, c *class, m snapshot.Mapping, e file.EL
 		return NotKnown
 	}
 	bias := m.Start - l.ExecVaddr&^uint64(os.Getpagesize()-1)
+	// A program may have mapped a part of the file by hand too.
+	copies, err := sc.copiesOf(p)
+	if err != nil {
+		return NotKnown
+	}
+	if at, ok := copies.Offset(bias+l.DynamicVaddr, m.Start); !ok || at != l.DynamicOffset {
+		return NotKnown
+	}
 	loaded := make([]byte, l.DynamicSize)
 	var readErr error
 	ok := inMemory(func(mem *proc.Memory) {

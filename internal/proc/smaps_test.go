@@ -82,12 +82,39 @@ func TestParseRelocatedText(t *testing.T) {
 	}
 }
 
+func TestRelocatedOffset(t *testing.T) {
+	rel, err := parseSmaps(strings.NewReader(`1000-2000 r-xp 00001000 08:01 12 /a
+3000-4000 r-xp 00003000 08:01 12 /a
+4000-6000 r--p 00004000 08:01 12 /a
+6000-7000 rw-p 00000000 08:01 13 /b
+7000-8000 rw-p 00000000 00:00 0
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		addr, other, want uint64
+		ok                bool
+	}{
+		{0x5010, 0x3000, 0x5010, true},
+		{0x1fff, 0x1000, 0x1fff, true},
+		{0x2000, 0x1000, 0, false}, // nothing there
+		{0x6000, 0x3000, 0, false}, // another file
+		{0x7000, 0x7000, 0, false}, // no file
+	} {
+		if got, ok := rel.Offset(test.addr, test.other); got != test.want || ok != test.ok {
+			t.Errorf("Offset(%#x, %#x) = %#x, %t", test.addr, test.other, got, ok)
+		}
+	}
+}
+
 func TestParseRelocatedError(t *testing.T) {
 	const good = "1000-2000 r--p 00000000 08:01 12 /a\n"
 	for _, line := range []string{
 		"x000-2000 r--p 00000000 08:01 12 /a",
 		"1000-x000 r--p 00000000 08:01 12 /a",
 		"1000-2000",
+		"1000-2000 r--p x 08:01 12 /a",
 		"1000-2000 r--p 00000000 08:01",
 		"1000-2000 r--p 00000000 08:01 ",
 		"Anonymous: x kB",

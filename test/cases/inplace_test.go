@@ -56,3 +56,14 @@ func TestOnlyMetadataChanged(t *testing.T) {
 		})
 	}
 }
+
+// A page of a loaded library that is mapped by hand, below it, is not where its code
+// is: what lies around that page says nothing of the library.
+func TestMappedByHandToo(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	lib := b.install(library(t, "libfoo.so.1", "1"), "lib/libfoo.so.1")
+	d := b.work("open", lib, "map", lib)
+	b.change(func() { must(t, os.Chmod(lib, 0o711)) })
+	b.neverStale(d)
+}

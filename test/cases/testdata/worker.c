@@ -13,6 +13,7 @@
  *	pivot DIR	pivot_root(2) in a mount namespace of its own
  *	shared FILE	map FILE, made here, as code shared and writable, and
  *			write to it for as long as it lives
+ *	map FILE	map a page of FILE as code by hand, below what is loaded
  *	anonymous .	move the program's own code to anonymous memory
  *	script FILE	nothing: FILE is the script that is run
  */
@@ -124,6 +125,15 @@ static void share(const char *name)
 	close(fd);
 }
 
+static void map(const char *name)
+{
+	int fd = open(name, O_RDONLY);
+
+	if (fd < 0 || mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED)
+		err(1, "map %s", name);
+	close(fd);
+}
+
 /* What programs do that want their code in huge pages. */
 static void make_anonymous(void)
 {
@@ -169,6 +179,8 @@ static void step(const char *what, const char *arg)
 		pivot(arg);
 	} else if (!strcmp(what, "shared")) {
 		share(arg);
+	} else if (!strcmp(what, "map")) {
+		map(arg);
 	} else if (!strcmp(what, "anonymous")) {
 		make_anonymous();
 	} else if (strcmp(what, "script")) {

@@ -15,6 +15,7 @@ enum record_kind {
 	/* Of a snapshot. */
 	RECORD_PROCESS = 1, /* struct process_record: the process of what follows */
 	RECORD_MAPPING = 2, /* struct mapping_record */
+	RECORD_IDENTITY = 9, /* struct identity_record: a process alone */
 	/* Of a trace. */
 	RECORD_FORK = 3,  /* struct fork_record */
 	RECORD_EXEC = 4,  /* struct exec_record */
@@ -83,6 +84,12 @@ struct process_record {
 	/* The executable's path from the reader's root or, where that does not
 	 * reach, from the root of its mount (d_path); empty if it is longer. */
 	char exe[256];
+};
+
+struct identity_record {
+	enum record_kind kind;
+	__u32 pad;
+	struct process_facts process; /* ppid: the real parent; no auxiliary vector */
 };
 
 struct mapping_record {

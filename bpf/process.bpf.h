@@ -88,10 +88,10 @@ static __always_inline void read_auxv(bool typed, struct mm_struct *mm, struct p
 	}
 }
 
-/* Fills p, whose memory may hold anything. task is a live thread of the process,
- * parent the process whose number becomes ppid. */
-static __always_inline void read_process(bool typed, struct task_struct *task, struct task_struct *parent,
-					 const struct reader *reader, struct process_facts *p)
+/* Fills p, whose memory may hold anything, but for the auxiliary vector. task is a
+ * live thread of the process, parent the process whose number becomes ppid. */
+static __always_inline void read_identity(bool typed, struct task_struct *task, struct task_struct *parent,
+					  const struct reader *reader, struct process_facts *p)
 {
 	struct task_struct *leader = GET(typed, task, group_leader);
 	struct pid *tgid = tgid_of(typed, task);
@@ -122,6 +122,13 @@ static __always_inline void read_process(bool typed, struct task_struct *task, s
 	p->cgroup_key = mix(css_set, 0);
 	p->cgroup_id = GET(typed, node, id);
 	bpf_probe_read_kernel_str(p->comm, sizeof(p->comm), leader->comm);
+}
+
+/* Fills all of p. */
+static __always_inline void read_process(bool typed, struct task_struct *task, struct task_struct *parent,
+					 const struct reader *reader, struct process_facts *p)
+{
+	read_identity(typed, task, parent, reader, p);
 	read_auxv(typed, GET(typed, task, mm), p);
 }
 

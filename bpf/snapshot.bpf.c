@@ -16,6 +16,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Keeps the types in the object's BTF, from which bpf2go reads them. */
 struct process_record *unused_process __attribute__((unused));
+struct identity_record *unused_identity __attribute__((unused));
 struct mapping_record *unused_mapping __attribute__((unused));
 enum process_flag unused_flag __attribute__((unused));
 
@@ -161,22 +162,16 @@ SEC("iter/task")
 int processes(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct process_record *p;
+	struct identity_record r = {};
 	struct reader reader;
-	__u32 zero = 0;
 
 	if (!task || !task->mm || (task->exit_state & (EXIT_ZOMBIE | EXIT_DEAD)))
 		return 0;
 	if (task != task->group_leader && !(task->group_leader->exit_state & (EXIT_ZOMBIE | EXIT_DEAD)))
 		return 0;
-	p = bpf_map_lookup_elem(&scratch, &zero);
-	if (!p)
-		return 0;
 	reader = current_reader();
-	p->kind = RECORD_PROCESS;
-	p->pad = 0;
-	read_process(true, task, task->group_leader->real_parent, &reader, &p->process);
-	p->exe[0] = 0;
-	bpf_seq_write(ctx->meta->seq, p, sizeof(*p));
+	r.kind = RECORD_IDENTITY;
+	read_identity(true, task, task->group_leader->real_parent, &reader, &r.process);
+	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
 	return 0;
 }

@@ -26,17 +26,24 @@ func (e *FormatError) Unwrap() error { return e.Err }
 const (
 	processSize = int(unsafe.Sizeof(snapshotProcessRecord{}))
 	mappingSize = int(unsafe.Sizeof(snapshotMappingRecord{}))
+	// identitySize is that of what begins like a process.
+	identitySize = int(unsafe.Sizeof(snapshotIdentityRecord{}))
 )
 
 // decode reads records until the end, in native byte order as the kernel wrote
 // them. A process whose threads appear more than once is merged.
 func decode(ctx context.Context, r io.Reader) ([]snapshot.Process, error) {
+	return decodeAbout(ctx, r, 0)
+}
+
+// decodeAbout is decode for about so many processes.
+func decodeAbout(ctx context.Context, r io.Reader, count int) ([]snapshot.Process, error) {
 	var (
 		d      decoder
 		buf    [max(processSize, mappingSize)]byte
 		offset int64
 	)
-	d.index = make(map[identity]int)
+	d.index, d.processes = make(map[identity]int, count), make([]snapshot.Process, 0, count)
 	d.files = make(map[uint64]*listed)
 	d.paths = make(map[string]string)
 	for {
@@ -51,13 +58,15 @@ func decode(ctx context.Context, r io.Reader) ([]snapshot.Process, error) {
 			size = processSize
 		case snapshotRecordKindRECORD_MAPPING:
 			size = mappingSize
+		case snapshotRecordKindRECORD_IDENTITY:
+			size = identitySize
 		default:
 			return nil, &FormatError{offset, fmt.Errorf("unknown record kind %d", kind)}
 		}
 		if _, err := io.ReadFull(r, buf[4:size]); err != nil {
 			return nil, &FormatError{offset, fmt.Errorf("record cut short: %w", err)}
 		}
-		if size == processSize {
+		if size != mappingSize {
 			d.process(buf[:size])
 			if err := ctx.Err(); err != nil {
 				return nil, err
@@ -99,6 +108,7 @@ const (
 	arenaSize = 8 << 10
 )
 
+// process takes a process, or the identity of one, which is a process cut short.
 func (d *decoder) process(b []byte) {
 	// The buffer is a copy of a C structure without padding; alignment is
 	// the decoder's own buffer, so the fields are read one by one.

@@ -124,14 +124,15 @@ type sensorRecordHeader struct {
 type sensorRecordKind uint32
 
 const (
-	sensorRecordKindRECORD_PROCESS sensorRecordKind = 1
-	sensorRecordKindRECORD_MAPPING sensorRecordKind = 2
-	sensorRecordKindRECORD_FORK    sensorRecordKind = 3
-	sensorRecordKindRECORD_EXEC    sensorRecordKind = 4
-	sensorRecordKindRECORD_EXIT    sensorRecordKind = 5
-	sensorRecordKindRECORD_MAP     sensorRecordKind = 6
-	sensorRecordKindRECORD_BEGIN   sensorRecordKind = 7
-	sensorRecordKindRECORD_SYNC    sensorRecordKind = 8
+	sensorRecordKindRECORD_PROCESS  sensorRecordKind = 1
+	sensorRecordKindRECORD_MAPPING  sensorRecordKind = 2
+	sensorRecordKindRECORD_IDENTITY sensorRecordKind = 9
+	sensorRecordKindRECORD_FORK     sensorRecordKind = 3
+	sensorRecordKindRECORD_EXEC     sensorRecordKind = 4
+	sensorRecordKindRECORD_EXIT     sensorRecordKind = 5
+	sensorRecordKindRECORD_MAP      sensorRecordKind = 6
+	sensorRecordKindRECORD_BEGIN    sensorRecordKind = 7
+	sensorRecordKindRECORD_SYNC     sensorRecordKind = 8
 )
 
 // Names of all BPF objects in the ELF.

@@ -29,6 +29,7 @@ type Snapshot struct {
 	who     *link.Iter
 	pass    uint64        // number of the last one
 	buffer  *bufio.Reader // of ReadProcesses
+	count   int           // of processes at the last pass
 }
 
 // OpenSnapshot loads the program. It needs CAP_BPF and CAP_PERFMON (or
@@ -80,14 +81,21 @@ func (s *Snapshot) Close() error {
 	return errors.Join(s.iter.Close(), err, s.objects.Close())
 }
 
-// Who lists all processes that have user memory, without their mappings and names.
+func (s *Snapshot) decode(ctx context.Context, r io.Reader) ([]snapshot.Process, error) {
+	list, err := decodeAbout(ctx, bufio.NewReaderSize(resuming{r}, readSize), s.count+s.count/8)
+	s.count = len(list)
+	return list, err
+}
+
+// Who lists all processes that have user memory, without their mappings, names and
+// auxiliary vectors.
 func (s *Snapshot) Who(ctx context.Context) ([]snapshot.Process, error) {
 	r, err := s.who.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open processes: %w", err)
 	}
 	defer r.Close()
-	return decode(ctx, bufio.NewReaderSize(resuming{r}, readSize))
+	return s.decode(ctx, r)
 }
 
 // Read makes one pass over all processes. Processes without executable file
@@ -102,7 +110,7 @@ func (s *Snapshot) Read(ctx context.Context) ([]snapshot.Process, error) {
 		return nil, fmt.Errorf("open snapshot: %w", err)
 	}
 	defer r.Close()
-	return decode(ctx, bufio.NewReaderSize(resuming{r}, readSize))
+	return s.decode(ctx, r)
 }
 
 // readSize is the most that the kernel hands out in a read: 8 pages (bpf_seq_read).

@@ -28,6 +28,13 @@ type snapshotFileFacts struct {
 	Pad        uint32
 }
 
+type snapshotIdentityRecord struct {
+	_       structs.HostLayout
+	Kind    snapshotRecordKind
+	Pad     uint32
+	Process snapshotProcessFacts
+}
+
 type snapshotMappingFlag uint32
 
 const (
@@ -85,29 +92,31 @@ type snapshotProcessRecord struct {
 type snapshotRecordKind uint32
 
 const (
-	snapshotRecordKindRECORD_PROCESS snapshotRecordKind = 1
-	snapshotRecordKindRECORD_MAPPING snapshotRecordKind = 2
-	snapshotRecordKindRECORD_FORK    snapshotRecordKind = 3
-	snapshotRecordKindRECORD_EXEC    snapshotRecordKind = 4
-	snapshotRecordKindRECORD_EXIT    snapshotRecordKind = 5
-	snapshotRecordKindRECORD_MAP     snapshotRecordKind = 6
-	snapshotRecordKindRECORD_BEGIN   snapshotRecordKind = 7
-	snapshotRecordKindRECORD_SYNC    snapshotRecordKind = 8
+	snapshotRecordKindRECORD_PROCESS  snapshotRecordKind = 1
+	snapshotRecordKindRECORD_MAPPING  snapshotRecordKind = 2
+	snapshotRecordKindRECORD_IDENTITY snapshotRecordKind = 9
+	snapshotRecordKindRECORD_FORK     snapshotRecordKind = 3
+	snapshotRecordKindRECORD_EXEC     snapshotRecordKind = 4
+	snapshotRecordKindRECORD_EXIT     snapshotRecordKind = 5
+	snapshotRecordKindRECORD_MAP      snapshotRecordKind = 6
+	snapshotRecordKindRECORD_BEGIN    snapshotRecordKind = 7
+	snapshotRecordKindRECORD_SYNC     snapshotRecordKind = 8
 )
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	snapshotMapScratch       = "scratch"
-	snapshotMapSeen          = "seen"
-	snapshotProgProcesses    = "processes"
-	snapshotProgSnapshot     = "snapshot"
-	snapshotVarLastProcess   = "last_process"
-	snapshotVarPass          = "pass"
-	snapshotVarUnusedFlag    = "unused_flag"
-	snapshotVarUnusedMapping = "unused_mapping"
-	snapshotVarUnusedProcess = "unused_process"
+	snapshotMapScratch        = "scratch"
+	snapshotMapSeen           = "seen"
+	snapshotProgProcesses     = "processes"
+	snapshotProgSnapshot      = "snapshot"
+	snapshotVarLastProcess    = "last_process"
+	snapshotVarPass           = "pass"
+	snapshotVarUnusedFlag     = "unused_flag"
+	snapshotVarUnusedIdentity = "unused_identity"
+	snapshotVarUnusedMapping  = "unused_mapping"
+	snapshotVarUnusedProcess  = "unused_process"
 )
 
 // loadSnapshot returns the embedded CollectionSpec for snapshot.
@@ -168,11 +177,12 @@ type snapshotMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type snapshotVariableSpecs struct {
-	LastProcess   *ebpf.VariableSpec `ebpf:"last_process"`
-	Pass          *ebpf.VariableSpec `ebpf:"pass"`
-	UnusedFlag    *ebpf.VariableSpec `ebpf:"unused_flag"`
-	UnusedMapping *ebpf.VariableSpec `ebpf:"unused_mapping"`
-	UnusedProcess *ebpf.VariableSpec `ebpf:"unused_process"`
+	LastProcess    *ebpf.VariableSpec `ebpf:"last_process"`
+	Pass           *ebpf.VariableSpec `ebpf:"pass"`
+	UnusedFlag     *ebpf.VariableSpec `ebpf:"unused_flag"`
+	UnusedIdentity *ebpf.VariableSpec `ebpf:"unused_identity"`
+	UnusedMapping  *ebpf.VariableSpec `ebpf:"unused_mapping"`
+	UnusedProcess  *ebpf.VariableSpec `ebpf:"unused_process"`
 }
 
 // snapshotObjects contains all objects after they have been loaded into the kernel.
@@ -210,11 +220,12 @@ func (m *snapshotMaps) Close() error {
 //
 // It can be passed to loadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type snapshotVariables struct {
-	LastProcess   *ebpf.Variable `ebpf:"last_process"`
-	Pass          *ebpf.Variable `ebpf:"pass"`
-	UnusedFlag    *ebpf.Variable `ebpf:"unused_flag"`
-	UnusedMapping *ebpf.Variable `ebpf:"unused_mapping"`
-	UnusedProcess *ebpf.Variable `ebpf:"unused_process"`
+	LastProcess    *ebpf.Variable `ebpf:"last_process"`
+	Pass           *ebpf.Variable `ebpf:"pass"`
+	UnusedFlag     *ebpf.Variable `ebpf:"unused_flag"`
+	UnusedIdentity *ebpf.Variable `ebpf:"unused_identity"`
+	UnusedMapping  *ebpf.Variable `ebpf:"unused_mapping"`
+	UnusedProcess  *ebpf.Variable `ebpf:"unused_process"`
 }
 
 // snapshotPrograms contains all programs after they have been loaded into the kernel.

@@ -16,7 +16,6 @@ type actors struct {
 	ownPIDNS    uint32
 	inits       map[uint32]int // process 1 of each PID namespace
 	cgroups     map[uint64][]workload.Cgroup
-	of          map[*process]workload.Workload
 }
 
 func (sc *scan) newActors(self int) *actors {
@@ -29,7 +28,6 @@ func (sc *scan) newActors(self int) *actors {
 		recognisers: recognisers(users.Name),
 		inits:       make(map[uint32]int),
 		cgroups:     make(map[uint64][]workload.Cgroup),
-		of:          make(map[*process]workload.Workload),
 	}
 	for _, p := range sc.processes {
 		if p.InnerPID == 1 && p.PIDNS != 0 {
@@ -44,12 +42,11 @@ func (sc *scan) newActors(self int) *actors {
 
 // workload finds what one would act on to restart a process.
 func (a *actors) workload(p *process) workload.Workload {
-	if w, ok := a.of[p]; ok {
-		return w
+	if p.workload == nil {
+		w := a.identify(p)
+		p.workload = &w
 	}
-	w := a.identify(p)
-	a.of[p] = w
-	return w
+	return *p.workload
 }
 
 func (a *actors) identify(p *process) workload.Workload {

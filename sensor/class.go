@@ -165,6 +165,9 @@ func (sc *scan) lookAtShown(c *class, full string) {
 
 // presence says what name leads to, inside the class's base root.
 func (sc *scan) presence(c *class, name string) (file.Info, Presence, error) {
+	if l := c.file; l.standing && name == l.seen.inner && c.base == sc.views[l.seen.view] {
+		return l.info, Same, nil
+	}
 	info, err := c.base.root.Stat(name)
 	switch {
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/proc"
@@ -27,6 +28,36 @@ func (p *process) mappingOf(c *class) (snapshot.Mapping, bool) {
 	}
 	return snapshot.Mapping{}, false
 }
+
+// evidence says whether a file was truncated or rewritten after a process loaded it,
+// by what the process has of it. That is dear to find out, and stands for as long as
+// neither the file nor what the process has mapped changes.
+func (sc *scan) evidence(ctx context.Context, p *process, c *class) (truncated, rewritten Answer) {
+	key := evidenceKey{p.key, p.PID, c.exe, c.facts.CopiedUp, file.KeyOf(c.file.info)}
+	if sc.mem != nil {
+		if e, ok := sc.mem.evidence[key]; ok {
+			sc.evident[key] = e
+			return e.truncated, e.rewritten
+		}
+	}
+	e := evidence{sc.truncated(ctx, p, c), sc.rewritten(ctx, p, c)}
+	// What was written a moment ago may be written again without another change time.
+	settled := time.Since(c.file.info.Ctime) > writeSpan
+	if sc.mem != nil && p.key.mappings != nil && c.file.known && settled && (p.copies == nil || p.copies.err == nil) {
+		sc.evident[key] = e
+	}
+	return e.truncated, e.rewritten
+}
+
+// evidenceKey is one load of one reading of a process, with the state of its file.
+type evidenceKey struct {
+	reading       nameKey
+	pid           int
+	exe, copiedUp bool
+	content       file.ContentKey
+}
+
+type evidence struct{ truncated, rewritten Answer }
 
 // truncated reports whether the file was truncated after the process loaded it.
 // Only an object that was relocated and has RELRO leaves a trace of that.

@@ -195,7 +195,7 @@ func decideSame(f Facts) Verdict {
 	}
 	unchanged := !m.Ctime.After(f.Started)
 	switch {
-	case unchanged && f.ByName == Unnamed:
+	case unchanged && f.ByName == Unnamed && !f.Inherited:
 		// A directory above it may have been renamed, which leaves no trace here.
 		return Verdict{Effective, Current, Likely, "the same file, unchanged since before the process started; by what name it was loaded is not known"}
 	case unchanged && !f.Inherited:

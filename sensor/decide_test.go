@@ -59,6 +59,10 @@ func TestDecide(t *testing.T) {
 		{"copied up, written, no build ID", with(same(touched(hour, hour, hour)), func(f *Facts) { f.CopiedUp = true }), Stale, Overwritten, Likely},
 		{"copied up, no build ID", with(same(touched(hour, -hour, hour)), func(f *Facts) { f.CopiedUp = true }), Unknown, Unverified, CertaintyUnknown},
 		{"changed, cannot tell what", same(touched(hour, -hour, -2*hour)), Unknown, Unverified, CertaintyUnknown},
+		{"inherited without a name, truncated before the fork", with(same(untouched()), func(f *Facts) {
+			f.ByName, f.Shown, f.Inherited, f.Truncated = Unnamed, Same, true, Yes
+		}), Stale, Overwritten, Certain},
+		{"inherited without a name", with(same(untouched()), func(f *Facts) { f.ByName, f.Shown, f.Inherited = Unnamed, Same, true }), Effective, Current, Likely},
 		{"truncated, times put back", with(same(touched(hour, -hour, -2*hour)), func(f *Facts) { f.Truncated = Yes }), Stale, Overwritten, Certain},
 		{"truncated", with(same(touched(hour, hour, -2*hour)), func(f *Facts) { f.Truncated = Yes }), Stale, Overwritten, Certain},
 		{"executable with another link", with(same(touched(hour, -hour, -2*hour)), func(f *Facts) { f.WriteProtected = true }), Effective, Current, Certain},

@@ -46,9 +46,8 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 		f.Foreign = err == nil && e.Class == 0 && f.ShownOwned == No
 	}
 	v := Decide(f)
-	if v.Certainty == Likely && v.Reason == Current || v.Reason == Unverified || v.Reason == Overwritten {
-		f.Truncated = sc.truncated(ctx, p, c)
-		f.Rewritten = sc.rewritten(ctx, p, c)
+	if v.Certainty == Likely && v.Reason == Current && (changed || f.Inherited) || v.Reason == Unverified || v.Reason == Overwritten {
+		f.Truncated, f.Rewritten = sc.evidence(ctx, p, c)
 		v = Decide(f)
 	}
 	return judgement{c, v, f}
@@ -216,6 +215,9 @@ func notBefore(at, start time.Time) time.Time {
 // of its suspects what it does not run any more: a process keeps its number and its
 // start when it calls execve.
 func (sc *scan) present(m *member) bool {
+	if m.p.recent() {
+		return true
+	}
 	dir, err := sc.open(m.p)
 	if err != nil {
 		return !errors.Is(err, proc.ErrGone) || sc.doubt(m.p)

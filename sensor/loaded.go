@@ -30,8 +30,12 @@ type loaded struct {
 	// inode's ctime and size, in the source's view; 0 if it does not show them.
 	fstype, changed, size int64
 	// copied says that the file was copied up since it was seen.
-	copied  bool
-	classes classes
+	copied bool
+	// seen is where it was looked at, as a running sensor remembers it, and
+	// standing says that the name was followed there to the file in this scan.
+	seen     seenAt
+	standing bool
+	classes  classes
 	// at are places where the file can be opened.
 	at []place
 }
@@ -81,8 +85,53 @@ func (l *loaded) look(dir *proc.Process, p *process, m snapshot.Mapping) {
 		l.shown, l.named = name, true
 		l.info, l.known, l.err = info, true, nil
 		l.copied = l.copiedUp()
+		if inner, ok := p.view.inside(name); ok {
+			l.seen = seenAt{p.view.key, name, inner, info}
+		}
 	}
 }
+
+// seenAt is what a mapped file was, and the view in which the kernel's name for it was
+// looked up; inner is that name inside of the view.
+type seenAt struct {
+	view         viewKey
+	shown, inner string
+	info         file.Info
+}
+
+// recognise looks at a file that was looked at before by its name alone: while that
+// leads to the same file through the same mount, no process need be asked what it has
+// mapped. The inode stays the file's for as long as it is mapped, and one without a
+// name does not get one again.
+func (m *memory) recognise(f *snapshot.File, l *loaded, p *process) {
+	if m == nil || p.view.root == nil {
+		return
+	}
+	at, ok := m.files[f]
+	if !ok || at.view != p.view.key {
+		return
+	}
+	info := at.info
+	if info.Nlink > 0 {
+		var err error
+		info, err = p.view.root.Stat(at.inner)
+		if err != nil || !info.Regular() || info.Nlink == 0 || info.ID != at.info.ID || info.Mount != at.info.Mount {
+			return
+		}
+	} else if !p.recent() {
+		return
+	}
+	if l.onFUSE(p.view, info.ID.Dev) {
+		return
+	}
+	l.shown, l.named, l.info, l.known = at.shown, true, info, true
+	l.seen, l.standing = at, info.Nlink > 0
+	l.copied = l.copiedUp()
+}
+
+// recent reports whether a running sensor has just seen that the process is there, and
+// read not long ago what it has mapped. Of execve it would have been told since.
+func (p *process) recent() bool { return p.alive && bootNow()-p.key.read < rereadAfter }
 
 // errRaced says that a process has something else mapped than in the snapshot:
 // neither its number nor its start changes with execve.

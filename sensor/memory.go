@@ -29,6 +29,10 @@ type memory struct {
 	inodes map[inode]store.FileKey
 	// shunned are the processes that did not answer, by user.
 	shunned map[uint32]map[processID]shunned
+	// files are where the files of the last full scan, and since, were looked at.
+	files map[*snapshot.File]seenAt
+	// evidence is what was found out about loads at the last full scan and since.
+	evidence map[evidenceKey]evidence
 	// learned is what was observed since it was last kept.
 	learned []store.Knowledge
 	// later is the earliest moment for the next question to the database that only
@@ -45,7 +49,11 @@ type knowledgeStore interface {
 }
 
 func newMemory(log *zap.Logger, keep knowledgeStore) *memory {
-	return &memory{log: log, keep: keep, observed: make(map[store.FileKey]*store.Knowledge), inodes: make(map[inode]store.FileKey)}
+	return &memory{
+		log: log, keep: keep,
+		observed: make(map[store.FileKey]*store.Knowledge), inodes: make(map[inode]store.FileKey),
+		files: make(map[*snapshot.File]seenAt), evidence: make(map[evidenceKey]evidence),
+	}
 }
 
 // remembered is a process with what is known of it from before.
@@ -53,6 +61,7 @@ type remembered struct {
 	snapshot.Process
 	names *loadNames // nil if not known
 	key   nameKey    // by which the names will be remembered
+	alive bool       // as was seen just now
 }
 
 // inputsOf are processes of which nothing is known from before.

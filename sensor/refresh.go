@@ -88,7 +88,7 @@ func (d *daemon) inputs(only []int) []remembered {
 			return // it began after the last reading, and is marked
 		}
 		key := nameKeyOf(p, info)
-		list = append(list, remembered{*p, d.names[key], key})
+		list = append(list, remembered{Process: *p, names: d.names[key], key: key})
 	}
 	if only == nil {
 		list = make([]remembered, 0, d.state.Count().Processes)
@@ -127,7 +127,7 @@ func (d *daemon) scan(ctx context.Context, only []int, fresh time.Duration) (*sc
 		return nil, err
 	}
 	sc := newScan(d.Sensor, d.fs, d.root, SourceDaemon, boot)
-	sc.mem = d.mem
+	sc.mem, sc.evident = d.mem, make(map[evidenceKey]evidence)
 	if only == nil {
 		d.mem.later, d.mem.putOff = time.Time{}, false
 	}
@@ -166,6 +166,7 @@ func (d *daemon) identify(ctx context.Context, inputs []remembered) error {
 		if now == nil || now.Start != p.Start {
 			continue // it has just ended
 		}
+		inputs[i].alive = true
 		p.TID, p.PPID, p.UID, p.Comm = now.TID, now.PPID, now.UID, now.Comm
 		p.PIDNS, p.MntNS, p.InnerPID = now.PIDNS, now.MntNS, now.InnerPID
 		p.RootKey, p.CgroupKey = now.RootKey, now.CgroupKey
@@ -175,11 +176,17 @@ func (d *daemon) identify(ctx context.Context, inputs []remembered) error {
 
 var errCrowded = errors.New("there are, or were, more than the sensor keeps: some may be missing here")
 
-// remember keeps the names that were read, and now and then drops those of
-// processes that are gone.
+// remember keeps the names that were read and where files were found, and now and then
+// drops those of processes that are gone.
 func (d *daemon) remember(sc *scan, all bool) {
 	if all {
 		d.names = make(map[nameKey]*loadNames, len(sc.processes))
+		d.mem.files = make(map[*snapshot.File]seenAt, len(sc.files))
+	}
+	for f, l := range sc.files {
+		if l.known && l.seen.inner != "" {
+			d.mem.files[f] = l.seen
+		}
 	}
 	for _, p := range sc.processes {
 		if p.key.mappings != nil {
@@ -216,6 +223,7 @@ func (d *daemon) suspicious(ctx context.Context, pids []int) (bool, error) {
 		return false, err
 	}
 	defer sc.close()
+	defer func() { maps.Copy(d.mem.evidence, sc.evident) }()
 	named := make(map[int]bool, len(pids))
 	for _, pid := range pids {
 		named[pid] = true
@@ -263,6 +271,7 @@ func (d *daemon) settledReport(ctx context.Context) (*scan, *Report, error) {
 			return nil, nil, err
 		}
 		r := sc.report(ctx)
+		d.mem.evidence = sc.evident
 		if len(sc.doubts) == 0 || round > rounds+1 {
 			return sc, r, nil
 		}

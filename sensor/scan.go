@@ -11,6 +11,7 @@ import (
 	"github.com/patchsensor/patchsensor/internal/host"
 	"github.com/patchsensor/patchsensor/internal/proc"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
+	"github.com/patchsensor/patchsensor/internal/workload"
 )
 
 // scan is one look at the machine. It is used by one goroutine and thrown away.
@@ -39,8 +40,10 @@ type scan struct {
 	doubts map[int]bool
 	// stale is one judgement for each class of which one is stale.
 	stale map[*class]judgement
-	// mem is what a running sensor remembers; nil in a scan on its own.
-	mem *memory
+	// mem is what a running sensor remembers; nil in a scan on its own. evident is
+	// what it is to remember of the loads that were looked into.
+	mem     *memory
+	evident map[evidenceKey]evidence
 }
 
 // process is one process of the snapshot with what was made of it.
@@ -55,18 +58,19 @@ type process struct {
 	inherited bool
 	names     *loadNames
 	key       nameKey   // of a running sensor
+	alive     bool      // as was seen in the course of this scan
 	files     []*loaded // of Mappings, same order
 	classes   []*class  // of Mappings, same order
 	gone      bool
-	needs     *needs     // what its objects need, once asked for
-	copies    *ownCopies // what it has of its files, once asked for
+	workload  *workload.Workload // once asked for
+	needs     *needs             // what its objects need, once asked for
+	copies    *ownCopies         // what it has of its files, once asked for
 }
 
 func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapshot.BootTime) *scan {
 	return &scan{
 		Sensor: s, fs: fs, root: root, source: source, boot: boot,
 		exeProtected: host.WriteProtectsExecutables(host.KernelRelease()),
-		byPID:        make(map[int]*process),
 		views:        make(map[viewKey]*view),
 		files:        make(map[*snapshot.File]*loaded),
 		databases:    make(map[file.ID]*packages),
@@ -194,6 +198,7 @@ func (sc *scan) run(ctx context.Context, list []remembered) error {
 // had its mappings.
 func (sc *scan) adopt(list []remembered) {
 	processes := make([]process, len(list))
+	sc.processes, sc.byPID = make([]*process, 0, len(list)), make(map[int]*process, len(list))
 	pairs := 0
 	for i := range list {
 		pairs += len(list[i].Mappings)
@@ -204,7 +209,7 @@ func (sc *scan) adopt(list []remembered) {
 		n := len(list[i].Mappings)
 		p.files, p.classes = files[:n:n], classes[:0:n]
 		files, classes = files[n:], classes[n:]
-		p.Process, p.names, p.key = list[i].Process, list[i].names, list[i].key
+		p.Process, p.names, p.key, p.alive = list[i].Process, list[i].names, list[i].key, list[i].alive
 		p.born = sc.boot.Wall(p.Start + p.Uncertainty)
 		sc.processes = append(sc.processes, p)
 		sc.byPID[p.PID] = p
@@ -275,6 +280,7 @@ func (sc *scan) examine(p *process) {
 				l.shown, l.named = p.Exe, true
 			}
 			sc.files[m.File] = l
+			sc.mem.recognise(m.File, l, p)
 		}
 		p.files[i] = l
 		if !l.known && l.tries < maxTries {

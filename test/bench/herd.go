@@ -47,6 +47,7 @@ func build(dir string) (forge, error) {
 type herd struct {
 	lifeline, alive *os.File
 	mappings        int // of one of them
+	children        []*exec.Cmd
 }
 
 // size says what a herd is like.
@@ -55,6 +56,9 @@ type size struct {
 	pieces    int  // mappings beside the usual ones
 	distinct  bool // a library for each process instead of one for all
 	current   bool // nothing is replaced
+	// executed are processes as a service manager starts them: a daemon was forked, so
+	// that nobody can tell since when it has what is mapped.
+	executed bool
 }
 
 // start starts a herd in the empty directory dir and replaces its libraries.
@@ -72,7 +76,13 @@ func (f forge) start(dir string, s size) (*herd, error) {
 			return nil, err
 		}
 	}
-	err := h.spawn(s.processes, func(i int) []string { return []string{f.idle, libs[i%len(libs)], strconv.Itoa(s.pieces)} })
+	err := h.spawn(s.processes, s.executed, func(i int) []string {
+		argv := []string{f.idle, libs[i%len(libs)], strconv.Itoa(s.pieces)}
+		if s.executed {
+			argv = append(argv, "stay")
+		}
+		return argv
+	})
 	if err != nil {
 		h.stop()
 		return nil, err
@@ -99,7 +109,7 @@ func (f forge) gather(dir string, processes, files, pool int) (*herd, error) {
 		}
 	}
 	h := new(herd)
-	err := h.spawn(processes, func(i int) []string {
+	err := h.spawn(processes, true, func(i int) []string {
 		argv := []string{f.crowd}
 		for j := range files - 1 {
 			argv = append(argv, name(i*(files-1)+j))
@@ -113,8 +123,8 @@ func (f forge) gather(dir string, processes, files, pool int) (*herd, error) {
 	return h, nil
 }
 
-// spawn starts processes, each by a command that becomes a daemon.
-func (h *herd) spawn(processes int, argv func(i int) []string) error {
+// spawn starts processes, each by a command that stays or becomes a daemon.
+func (h *herd) spawn(processes int, stay bool, argv func(i int) []string) error {
 	theirs, ours, err := os.Pipe()
 	if err != nil {
 		return err
@@ -132,6 +142,13 @@ func (h *herd) spawn(processes int, argv func(i int) []string) error {
 		cmd := exec.Command(command[0], command[1:]...)
 		cmd.ExtraFiles = []*os.File{theirs, said}
 		cmd.Stderr = os.Stderr
+		if stay {
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			h.children = append(h.children, cmd)
+			continue
+		}
 		// It ends at once: what goes on is the daemon.
 		if err := cmd.Run(); err != nil {
 			return err
@@ -158,6 +175,9 @@ func (h *herd) stop() {
 	if h.alive != nil {
 		_, _ = io.Copy(io.Discard, h.alive)
 		h.alive.Close()
+	}
+	for _, cmd := range h.children {
+		_ = cmd.Wait()
 	}
 }
 

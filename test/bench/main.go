@@ -69,8 +69,11 @@ func (b *bench) all(part string, scale, crowd, pairs int) (err error) {
 		{"once", func() { b.once(scale) }},
 		{"loop", func() { b.slowdown(pairs) }},
 		{"query", func() {
-			b.queries("current processes", size{processes: scale, current: true})
-			b.queries("stale processes", size{processes: scale})
+			b.queries("current services", size{processes: scale, current: true, executed: true})
+			b.queries("stale services", size{processes: scale, executed: true})
+			b.queries("current daemons", size{processes: scale, current: true})
+			b.queries("stale daemons", size{processes: scale})
+			b.queries("current services, a library for each", size{processes: scale, current: true, executed: true, distinct: true})
 		}},
 		{"memory", func() { b.memory(crowd) }},
 	} {

@@ -1,9 +1,8 @@
 /*
- * crowd FILE...: become a daemon, map each FILE as code, write the PID (a pid_t) to
- * descriptor 4, and live until descriptor 3 is closed at the other end. Linked
- * statically it has nothing else mapped but itself.
+ * crowd FILE...: map each FILE as code, write the PID (a pid_t) to descriptor 4, and
+ * live until descriptor 3 is closed at the other end. Linked statically it has nothing
+ * else mapped but itself.
  */
-#define _DEFAULT_SOURCE
 #include <err.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -13,8 +12,6 @@ int main(int argc, char **argv)
 {
 	char c;
 
-	if (daemon(0, 1))
-		err(1, "daemon");
 	for (int i = 1; i < argc; i++) {
 		int fd = open(argv[i], O_RDONLY);
 

@@ -1,7 +1,7 @@
 /*
- * idle LIB PIECES: become a daemon, load LIB, map PIECES pages of it as code,
- * each a mapping of its own, write the PID (a pid_t) to descriptor 4, and live
- * until descriptor 3 is closed at the other end.
+ * idle LIB PIECES [WORD]: become a daemon, unless there is a WORD, load LIB, map
+ * PIECES pages of it as code, each a mapping of its own, write the PID (a pid_t) to
+ * descriptor 4, and live until descriptor 3 is closed at the other end.
  */
 #define _DEFAULT_SOURCE
 #include <dlfcn.h>
@@ -15,10 +15,10 @@ int main(int argc, char **argv)
 {
 	char c;
 
-	if (argc != 3)
-		errx(2, "usage: idle LIB PIECES");
+	if (argc != 3 && argc != 4)
+		errx(2, "usage: idle LIB PIECES [WORD]");
 	/* A child of init, as daemons are: needrestart blames others' parents. */
-	if (daemon(0, 1))
+	if (argc == 3 && daemon(0, 1))
 		err(1, "daemon");
 	if (!dlopen(argv[1], RTLD_NOW))
 		errx(1, "%s", dlerror());

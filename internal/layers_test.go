@@ -43,16 +43,24 @@ var layers = map[string][]string{
 	// Who shipped a file; the databases know nothing of one another.
 	"internal/owner":           {},
 	"internal/owner/dpkg":      {"internal/file", "internal/owner"},
+	"internal/owner/layer":     {"internal/file"},
 	"internal/owner/ownertest": {"internal/file", "internal/owner"},
 	// What one would act on; knows no files and no packages.
 	"internal/workload":              {},
 	"internal/workload/systemd":      {"internal/workload"},
 	"internal/workload/workloadtest": {"internal/workload"},
+	"internal/workload/container":    {"internal/workload"},
+	"internal/workload/docker":       {"internal/workload"},
+	"internal/workload/containerd":   {"internal/workload"},
+	"internal/workload/cri":          {"internal/workload"},
+	"internal/workload/inventory":    {"internal/workload"},
 	// The machine; knows no processes.
 	"internal/host": {"internal/file"},
 	// The verdicts: the only place where facts meet.
 	"sensor": {"internal/file", "internal/host", "internal/owner", "internal/owner/dpkg", "internal/probe", "internal/proc",
-		"internal/snapshot", "internal/store", "internal/trace", "internal/track", "internal/watch", "internal/workload", "internal/workload/systemd"},
+		"internal/snapshot", "internal/store", "internal/trace", "internal/track", "internal/watch", "internal/workload",
+		"internal/owner/layer", "internal/workload/container", "internal/workload/containerd", "internal/workload/cri", "internal/workload/docker",
+		"internal/workload/inventory", "internal/workload/systemd"},
 	// The outputs know only the verdicts, and nothing of one another.
 	"internal/api":          {"sensor"},
 	"internal/sink/metrics": {"sensor"},
@@ -63,12 +71,13 @@ var layers = map[string][]string{
 	// Generates docs/report.schema.json.
 	"internal/schema": {"sensor"},
 	// The labs see the program from outside.
-	"test/lab":    {"sensor"},
-	"test/cases":  {"sensor", "test/lab"},
-	"test/debian": {"sensor", "test/lab"},
-	"test/deploy": {"sensor", "test/lab"},
-	"test/live":   {"sensor", "test/lab"},
-	"test/bench":  {"sensor", "test/lab"},
+	"test/lab":        {"sensor"},
+	"test/cases":      {"sensor", "test/lab"},
+	"test/debian":     {"sensor", "test/lab"},
+	"test/deploy":     {"sensor", "test/lab"},
+	"test/live":       {"sensor", "test/lab"},
+	"test/bench":      {"sensor", "test/lab"},
+	"test/containers": {"sensor", "test/lab"},
 }
 
 // TestLayers fails on every import that the table does not allow.

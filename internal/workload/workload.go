@@ -64,4 +64,7 @@ type Workload struct {
 	// Advice replaces the usual reason for the command where it is a special
 	// one, such as a re-execution instead of a restart.
 	Advice string
+
+	// Container is the container that it is, as far as its runtime tells; nil for anything else.
+	Container *Container
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"time"
-
-	"github.com/patchsensor/patchsensor/internal/file"
 )
 
 // maxZone bounds a TZif file (RFC 9636), in bytes.
@@ -20,7 +18,7 @@ type clock struct{ zone *time.Location }
 // readClock reads the time zone of a root from etc/localtime (localtime(5)):
 // dpkg stamps its log in local time. A root without one is in UTC. On error
 // the clock is in UTC, too.
-func readClock(root *file.Root) (clock, error) {
+func readClock(root Root) (clock, error) {
 	name := "etc/localtime"
 	data, err := root.ReadFile(name, maxZone)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -42,11 +43,22 @@ const (
 // errTooMany says that a root has more of something than is looked at.
 var errTooMany = errors.New("too many entries: the rest is ignored")
 
+// Root is the root directory that a database lies in: a *file.Root, or an image's layers
+// put together. Names are relative to it and cannot lead outside; errors are those of
+// package fs and of the system calls.
+type Root interface {
+	Open(name string) (*os.File, error)
+	Stat(name string) (file.Info, error)
+	ReadFile(name string, limit int64) ([]byte, error)
+	ReadDir(name string, limit int) ([]string, error)
+	Readlink(name string) (string, error)
+}
+
 // Database is the dpkg database of one root as it stood when it was opened;
 // file lists, checksums, logs and changelogs are read when asked for. It is
 // safe for concurrent use.
 type Database struct {
-	root       *file.Root
+	root       Root
 	packages   []record // those that may own files
 	diversions []diversion
 	merged     []alias
@@ -61,7 +73,7 @@ type Database struct {
 // Database is used. The error is owner.ErrNoDatabase if the root has neither a
 // status file nor a status.d directory, and an *owner.Error if what it has
 // cannot be read at all; lesser damage is told by Problems.
-func Open(root *file.Root) (*Database, error) {
+func Open(root Root) (*Database, error) {
 	d := &Database{root: root}
 	var s stanzas
 	found, err := d.readStatus(&s)

@@ -3,8 +3,6 @@ package dpkg
 import (
 	"path"
 	"strings"
-
-	"github.com/patchsensor/patchsensor/internal/file"
 )
 
 // alias is a top-level directory that is a symbolic link: package lists may
@@ -13,7 +11,7 @@ import (
 type alias struct{ dir, target string } // "/lib", "/usr/lib"
 
 // mergedDirectories finds the merged directories of a root.
-func mergedDirectories(root *file.Root) []alias {
+func mergedDirectories(root Root) []alias {
 	var out []alias
 	for _, dir := range [...]string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libo32", "/libx32"} {
 		to, err := root.Readlink(dir)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/host"
 	"github.com/patchsensor/patchsensor/internal/workload"
@@ -15,7 +17,20 @@ type actors struct {
 	recognisers []recogniser
 	ownPIDNS    uint32
 	inits       map[uint32]int // process 1 of each PID namespace
-	cgroups     map[uint64][]workload.Cgroup
+	// charges are, for the PID of each process that looks after a container, one of
+	// the container's processes.
+	charges map[int]*process
+	// cgroups and refs are by the key of a process's cgroups.
+	cgroups map[uint64][]workload.Cgroup
+	refs    map[uint64]among
+}
+
+// actors assigns the processes of this scan to workloads.
+func (sc *scan) actors() *actors {
+	if sc.whose == nil {
+		sc.whose = sc.newActors(os.Getpid())
+	}
+	return sc.whose
 }
 
 func (sc *scan) newActors(self int) *actors {
@@ -25,9 +40,10 @@ func (sc *scan) newActors(self int) *actors {
 	}
 	a := &actors{
 		sc:          sc,
-		recognisers: recognisers(users.Name),
+		recognisers: sc.recognisers(users.Name),
 		inits:       make(map[uint32]int),
 		cgroups:     make(map[uint64][]workload.Cgroup),
+		refs:        make(map[uint64]among),
 	}
 	for _, p := range sc.processes {
 		if p.InnerPID == 1 && p.PIDNS != 0 {
@@ -37,7 +53,52 @@ func (sc *scan) newActors(self int) *actors {
 	if p := sc.byPID[self]; p != nil {
 		a.ownPIDNS = p.PIDNS
 	}
+	a.findCharges()
 	return a
+}
+
+// monitors are the programs that look after one container, or one pod, for as long as
+// it runs: restarting the runtime does not replace them.
+func isMonitor(comm string) bool {
+	// The kernel cuts a name after 15 bytes: containerd-shim-runc-v2.
+	return strings.HasPrefix(comm, "containerd-shim") || comm == "conmon" || comm == "conmonrs"
+}
+
+// findCharges finds whom the monitors of containers look after: their children.
+func (a *actors) findCharges() {
+	a.charges = make(map[int]*process)
+	for _, p := range a.sc.processes {
+		parent := a.sc.byPID[p.PPID]
+		if parent == nil || parent == p || !isMonitor(parent.Comm) {
+			continue
+		}
+		if _, ok := a.refOf(p); !ok {
+			continue
+		}
+		// Of a pod's processes the first one is the oldest, its sandbox's.
+		if old := a.charges[parent.PID]; old == nil || p.Start < old.Start {
+			a.charges[parent.PID] = p
+		}
+	}
+}
+
+// monitorKey begins the keys of workloads that look after containers.
+const monitorKey = "monitor:"
+
+// monitored is the workload of a process that looks after a container: that, since
+// only its restart replaces the monitor.
+func (a *actors) monitored(p *process) (workload.Workload, bool) {
+	charge := a.charges[p.PID]
+	if charge == nil || !isMonitor(p.Comm) {
+		return workload.Workload{}, false
+	}
+	w := a.workload(charge)
+	if w.Container == nil {
+		return workload.Workload{}, false
+	}
+	w.Key, w.Name = monitorKey+w.Key, p.Comm+" of "+w.Name
+	w.Advice = strings.TrimPrefix(w.Advice+"; ", "; ") + "it is replaced only when what it looks after is started anew"
+	return w, true
 }
 
 // workload finds what one would act on to restart a process.
@@ -58,6 +119,9 @@ func (a *actors) identify(p *process) workload.Workload {
 	}
 	if wp.Foreign {
 		wp.InitPID = a.inits[p.PIDNS]
+	}
+	if w, ok := a.monitored(p); ok {
+		return w
 	}
 	for _, r := range a.recognisers {
 		if w, ok := r.Identify(wp); ok {

@@ -120,8 +120,10 @@ func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 	}
 	if l.known && sc.detached(c.view, l.info.Mount) {
 		if c.base, full = sc.mountedIn(l.info.Mount), l.shown; c.base == nil {
-			c.err = errDetached
-			return
+			if c.base, full = sc.starter(c); c.base == nil {
+				c.err = errDetached
+				return
+			}
 		}
 	}
 	sc.lookAtShown(c, full)
@@ -167,6 +169,11 @@ func (sc *scan) lookAtShown(c *class, full string) {
 func (sc *scan) presence(c *class, name string) (file.Info, Presence, error) {
 	if l := c.file; l.standing && name == l.seen.inner && c.base == sc.views[l.seen.view] {
 		return l.info, Same, nil
+	} else if l.borrowed {
+		if sc.leads(c.base, name, l) {
+			return l.info, Same, nil
+		}
+		sc.redeem(l)
 	}
 	info, err := c.base.root.Stat(name)
 	switch {
@@ -179,6 +186,7 @@ func (sc *scan) presence(c *class, name string) (file.Info, Presence, error) {
 	}
 	if c.file.known {
 		if info.ID == c.file.info.ID {
+			sc.lendName(c.base, name, c.file)
 			return info, Same, nil
 		}
 		return info, Other, nil

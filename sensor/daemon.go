@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,7 @@ import (
 	"github.com/patchsensor/patchsensor/internal/trace"
 	"github.com/patchsensor/patchsensor/internal/track"
 	"github.com/patchsensor/patchsensor/internal/watch"
+	"github.com/patchsensor/patchsensor/internal/workload/inventory"
 )
 
 // daemon is a sensor that runs. Events only mark processes dirty; one goroutine,
@@ -28,8 +30,12 @@ type daemon struct {
 	tracer *probe.Tracer // nil where nothing can be traced
 	watch  *watch.Watcher
 	mem    *memory
-	book   *book
-	tiers  []Check
+	// inventory is what the container runtimes say, and remade says that this changed
+	// since it was last judged by.
+	inventory *inventory.Inventory
+	remade    atomic.Bool
+	book      *book
+	tiers     []Check
 
 	// Guarded by mu: the state is written by whoever delivers events, and read by
 	// the worker.
@@ -120,6 +126,12 @@ func (d *daemon) asRead(f *snapshot.File) *snapshot.File {
 	g := *f
 	g.ID.View = file.LayerView
 	return &g
+}
+
+// runtimesChanged takes note that containers or images changed.
+func (d *daemon) runtimesChanged() {
+	d.remade.Store(true)
+	d.wake()
 }
 
 func (d *daemon) wake() {

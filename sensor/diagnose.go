@@ -36,6 +36,7 @@ func (s *Sensor) Diagnose(ctx context.Context) (*Diagnosis, error) {
 		return d, nil
 	}
 	d.Checks = append(d.Checks, procfs(fs), processMemory(fs), mapFiles(fs), packageDatabase(root), history(root), changelogs(root))
+	d.Checks = append(d.Checks, s.runtimes(ctx)...)
 	for _, src := range sources() {
 		began := time.Now()
 		list, err := src.take(ctx, fs)
@@ -58,6 +59,30 @@ func (s *Sensor) Diagnose(ctx context.Context) (*Diagnosis, error) {
 		d.Sources = append(d.Sources, c)
 	}
 	return d, nil
+}
+
+// runtimes asks each container runtime that is there for its containers.
+func (s *Sensor) runtimes(ctx context.Context) []Check {
+	inv, err := s.openInventory()
+	if err != nil {
+		return []Check{{"container runtimes", false, LevelWarn, text(err.Error()), "name sockets as \"docker:PATH\", \"containerd:PATH\" or \"cri:PATH\""}}
+	}
+	defer inv.Close()
+	inv.Refresh(ctx)
+	var list []Check
+	for _, a := range inv.Answers() {
+		switch {
+		case a.Err != nil:
+			list = append(list, Check{"container runtime", false, LevelWarn, text(a.Socket + ": " + a.Err.Error()), runtimeHelp(a.Err)})
+		case a.Runtime != "":
+			found := fmt.Sprintf("%s at %s: %d containers, %d of them running", a.Runtime, a.Socket, a.Containers, a.Running)
+			list = append(list, Check{"container runtime", true, LevelOK, text(found), ""})
+		}
+	}
+	if len(list) == 0 {
+		list = []Check{{"container runtime", true, LevelOK, "none is at the usual sockets", ""}}
+	}
+	return list
 }
 
 func sourceRemedy(name string) string {

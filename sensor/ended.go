@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"os"
 	"path"
 	"strings"
 	"time"
@@ -69,7 +68,7 @@ func (sc *scan) knownFiles(ctx context.Context) map[seenFile]knownFile {
 			}
 			if o := ownerOf(c); o != nil {
 				version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
-				t := newTally()
+				t := newTally(nil)
 				t.add(c.owners, o.Package, version, evidence, Stale)
 				k.pkg = &t.packages(sc)[0]
 			}
@@ -135,7 +134,7 @@ func (d *daemon) afterlife(ctx context.Context) error {
 		return err
 	}
 	defer sc.close()
-	actors := sc.newActors(os.Getpid())
+	actors := sc.actors()
 	for i := range late {
 		d.tellEnded(ctx, sc, actors, boot, &late[i])
 	}

@@ -33,6 +33,28 @@ type ExplainedWorkload struct {
 	Remedy    Remedy             `json:"remedy"`
 	State     State              `json:"state"`
 	Processes []ExplainedProcess `json:"processes"`
+	// Layers are what the root of a container is made of, topmost first; empty for
+	// anything else, and where that is not known.
+	Layers []ExplainedLayer `json:"layers,omitempty"`
+	// Hints are what else is worth knowing, one sentence each; no verdict rests on
+	// them.
+	Hints []string `json:"hints,omitempty"`
+}
+
+// ExplainedLayer is one layer of a container's root, with what the verdicts on the
+// container have to do with it.
+type ExplainedLayer struct {
+	// Index is 0 for the lowest layer of the image and -1 for the writable one.
+	Index int `json:"index"`
+	// Digest is that of the layer's uncompressed archive, CreatedBy the instruction of
+	// the image's history that made it; both are empty where they are not known.
+	Digest    string `json:"digest"`
+	CreatedBy string `json:"created_by"`
+	Writable  bool   `json:"writable"`
+	// Files are the stale files whose loaded code is of this layer, Newer those that
+	// stand on this layer now and replace loaded ones.
+	Files []string `json:"files"`
+	Newer []string `json:"newer"`
 }
 
 // ExplainedProcess is one process with everything that it loaded.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -35,7 +35,7 @@ func (sc *scan) explain(ctx context.Context, target string) *Explanation {
 		Schema: ExplanationSchema, Version: sc.opts.Version, Host: sc.describe(), Source: sc.source,
 		Target: text(target), Complete: true, Workloads: []ExplainedWorkload{},
 	}
-	actors := sc.newActors(os.Getpid())
+	actors := sc.actors()
 	groups := make(map[string]*group)
 	var order []string
 	for _, p := range sc.processes {
@@ -51,10 +51,26 @@ func (sc *scan) explain(ctx context.Context, target string) *Explanation {
 		}
 		g.members = append(g.members, member{p, sc.suspects(ctx, p)})
 	}
+	// What looks after a container comes after it.
+	slices.SortStableFunc(order, func(a, b string) int {
+		switch x, y := groups[a].monitors(), groups[b].monitors(); {
+		case x == y:
+			return 0
+		case y:
+			return -1
+		}
+		return 1
+	})
+	idle := sc.supersede(ctx, groups, groups)
 	for _, key := range order {
 		g := groups[key]
 		sc.ownAll(g)
-		e.Workloads = append(e.Workloads, sc.explainGroup(ctx, g, e))
+		x := sc.explainGroup(ctx, g, e)
+		if x.State == Effective && slices.Contains(idle, g) {
+			x.Remedy.Why += "; the reference of its image now names another one, in which nothing that it runs differs"
+		}
+		x.Layers, x.Hints = sc.explainLayers(ctx, g), sc.hints(ctx, g)
+		e.Workloads = append(e.Workloads, x)
 	}
 	sc.warnDatabases()
 	e.Warnings = sc.warnings.all()
@@ -73,6 +89,9 @@ func (sc *scan) isTarget(p *process, w workload.Workload, target string) bool {
 			}
 		}
 		return false
+	}
+	if c := w.Container; c != nil && (c.Name == target || c.ID == target || len(target) >= 12 && strings.HasPrefix(c.ID, target)) {
+		return true
 	}
 	return w.Name == target || w.Name == target+".service"
 }
@@ -97,7 +116,7 @@ func (sc *scan) ownAll(g *group) {
 			paths = append(paths, c.shown)
 		}
 		if err := pk.ask(paths); err != nil {
-			sc.warnings.add(pk.root.Name(), err, "")
+			sc.warnings.add(pk.name, err, "")
 			continue
 		}
 		for _, c := range classes {
@@ -119,7 +138,7 @@ func (sc *scan) explainGroup(ctx context.Context, g *group, e *Explanation) Expl
 		}
 		p := ExplainedProcess{PID: m.p.PID, StartTime: m.p.born.Round(time.Millisecond).UTC(), Comm: text(m.p.Comm), Exe: text(exeOf(m.p)), Loads: []ExplainedLoad{}}
 		for _, c := range m.p.classes {
-			l := sc.explainLoad(ctx, m.p, sc.decide(ctx, m.p, c))
+			l := sc.explainLoad(ctx, m.p, m.judgementOf(ctx, sc, c))
 			e.Complete = e.Complete && l.State != Unknown
 			p.Loads = append(p.Loads, l)
 		}
@@ -131,6 +150,16 @@ func (sc *scan) explainGroup(ctx context.Context, g *group, e *Explanation) Expl
 		out.Remedy = Remedy{Action: None, Target: out.Remedy.Target, Command: []string{}, Why: "everything it runs is what is installed"}
 	}
 	return out
+}
+
+// judgementOf is that on one load: the one that made it suspect, or what Decide says.
+func (m *member) judgementOf(ctx context.Context, sc *scan, c *class) judgement {
+	for _, j := range m.suspects {
+		if j.class == c {
+			return j
+		}
+	}
+	return sc.decide(ctx, m.p, c)
 }
 
 func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) ExplainedLoad {
@@ -156,7 +185,7 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 	if o := ownerOf(c); o != nil {
 		l.Owner = text(o.Package.Name + " " + o.Package.Version)
 		switch {
-		case j.verdict.Reason == Current:
+		case j.verdict.Reason == Current, j.newer != nil:
 			// The file that runs is the one which the database names now.
 			l.LoadedVersion, l.Evidence = text(o.Package.Version), Observed
 		case j.verdict.Reason == Identical:
@@ -272,6 +301,9 @@ func (sc *scan) steps(p *process, j judgement) []string {
 		add("no package of this root lists it")
 	} else if c.owners != nil {
 		add("this root has no package database that could be read")
+	}
+	if n := j.newer; n != nil {
+		add("the image that the container's reference names now has %s %s", n.pkg.Name, n.pkg.Version)
 	}
 	if c.err != nil {
 		add("not everything could be seen: %v", c.err)

@@ -15,6 +15,7 @@ import (
 	"github.com/patchsensor/patchsensor/internal/owner"
 	"github.com/patchsensor/patchsensor/internal/proc"
 	"github.com/patchsensor/patchsensor/internal/workload"
+	"github.com/patchsensor/patchsensor/internal/workload/container"
 )
 
 // report turns verdicts into findings, one for each workload.
@@ -23,13 +24,19 @@ func (sc *scan) report(ctx context.Context) *Report {
 		Schema: Schema, Version: sc.opts.Version, Host: sc.describe(), Source: sc.source,
 		Gaps: []Gap{}, Findings: []Finding{},
 	}
-	actors := sc.newActors(os.Getpid())
-	groups := make(map[string]*group)
+	actors := sc.actors()
+	groups, inside := make(map[string]*group), make(map[string]*group)
 	seen := make(map[string]bool)
 	unreadable := 0
 	for _, p := range sc.processes {
 		w := actors.workload(p)
 		seen[w.Key] = true
+		if w.Container != nil && !strings.HasPrefix(w.Key, monitorKey) {
+			if inside[w.Key] == nil {
+				inside[w.Key] = &group{w: w}
+			}
+			inside[w.Key].members = append(inside[w.Key].members, member{p: p})
+		}
 		m := member{p, sc.suspects(ctx, p)}
 		sc.noteStale(m.suspects)
 		if len(m.suspects) == 0 && p.Err == nil {
@@ -49,8 +56,12 @@ func (sc *scan) report(ctx context.Context) *Report {
 		}
 		g.members = append(g.members, m)
 	}
+	idle := sc.supersede(ctx, groups, inside)
 	for _, g := range groups {
 		r.Findings = append(r.Findings, sc.finding(ctx, g))
+	}
+	for _, g := range idle {
+		r.Findings = append(r.Findings, sc.idleFinding(g))
 	}
 	sort.Slice(r.Findings, func(i, j int) bool { return less(&r.Findings[i], &r.Findings[j]) })
 	sc.warnUnreadable(unreadable)
@@ -62,7 +73,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 	r.Summary.Workloads = len(seen)
 	for _, p := range sc.processes {
 		if !p.gone {
-			r.Seen = append(r.Seen, Seen{p.PID, p.UID, text(actors.workload(p).Name)})
+			r.Seen = append(r.Seen, Seen{PID: p.PID, UID: p.UID, Workload: text(actors.workload(p).Name)})
 		}
 	}
 	r.Summary.Processes = len(r.Seen)
@@ -74,12 +85,27 @@ func (sc *scan) report(ctx context.Context) *Report {
 	return r
 }
 
+// seenOf says what is known of a process that was looked at.
+func seenOf(p *process, w workload.Workload) Seen {
+	s := Seen{PID: p.PID, UID: p.UID, Workload: text(w.Name)}
+	if c := w.Container; c != nil {
+		s.Container, s.ContainerID, s.Image, s.ImageID = text(c.Name), text(c.ID), text(c.Image), text(c.ImageID)
+		if c.Pod != nil {
+			s.Namespace, s.Pod = text(c.Pod.Namespace), text(c.Pod.Name)
+		}
+	}
+	return s
+}
+
 // group is a workload with those of its processes that are not known to be
 // current.
 type group struct {
 	w       workload.Workload
 	members []member
 }
+
+// monitors reports whether it is of those that look after a container.
+func (g *group) monitors() bool { return strings.HasPrefix(g.w.Key, monitorKey) }
 
 type member struct {
 	p        *process
@@ -108,17 +134,19 @@ func rank(s State) int { return slices.Index([]State{Unknown, Stale, Missing}, s
 // reasonOrder is that of the decision table: of several, the first one names
 // the finding.
 func reasonOrder() []Reason {
-	return []Reason{Replaced, Overwritten, MovedAside, SymlinkSwitched, Superseded, MissingFile, Unreadable, Unresolved, Unverified, Vanished}
+	return []Reason{Replaced, Overwritten, MovedAside, SymlinkSwitched, Superseded, ImageSuperseded, MissingFile, Unreadable, Unresolved, Unverified, Vanished}
 }
 
 func (sc *scan) finding(ctx context.Context, g *group) Finding {
 	f := Finding{
-		State: Unknown, Reason: Unreadable,
-		Workload: Workload{Kind: string(g.w.Kind), Name: text(g.w.Name), Cgroup: text(g.w.Cgroup)},
+		State: Unknown, Reason: Unreadable, Workload: workloadOf(g.w),
 		Packages: []Package{}, Processes: []Process{},
 	}
 	sort.Slice(g.members, func(i, j int) bool { return g.members[i].p.PID < g.members[j].p.PID })
-	t := newTally()
+	t := newTally(nil)
+	if !g.monitors() {
+		t.container = g.w.Container
+	}
 	for _, m := range g.members {
 		f.Processes = append(f.Processes, sc.process(ctx, m, t))
 	}
@@ -132,9 +160,52 @@ func (sc *scan) finding(ctx context.Context, g *group) Finding {
 	}
 	first := g.members[0].p
 	f.Domain = domainOf(exeOf(first), first.Comm)
-	f.ID = sc.id(g, first)
+	if f.Domain == DomainHost && t.container != nil {
+		f.Domain = DomainImage
+	}
+	f.ID, f.Drift = sc.id(g, first), t.drift
 	f.Remedy = remedy(&f, g.w)
+	if g.w.Container != nil && !g.monitors() && f.State == Stale {
+		remedyContainer(&f, g.w, t)
+	}
 	return f
+}
+
+// workloadOf describes what one would act on.
+func workloadOf(w workload.Workload) Workload {
+	out := Workload{Kind: string(w.Kind), Name: text(w.Name), Cgroup: text(w.Cgroup)}
+	c := w.Container
+	if c == nil {
+		return out
+	}
+	out.Container = &Container{ID: text(c.ID), Name: text(c.Name), Runtime: text(c.Runtime), Image: text(c.Image), ImageID: text(c.ImageID)}
+	if p := c.Pod; p != nil {
+		out.Pod = &Pod{Namespace: text(p.Namespace), Name: text(p.Name), OwnerKind: text(p.OwnerKind), OwnerName: text(p.OwnerName)}
+	}
+	return out
+}
+
+// remedyContainer says what a container needs that a unit does not: where a new image
+// is there a new container, and of what was changed in it that it will be lost.
+func remedyContainer(f *Finding, w workload.Workload, t *tally) {
+	r := &f.Remedy
+	switch {
+	case t.reasons[reasoned{Stale, ImageSuperseded}]:
+		r.Action = Redeploy
+		command, advice := container.Redeploy(*w.Container)
+		r.Command = []string{}
+		for _, arg := range command {
+			r.Command = append(r.Command, text(arg))
+		}
+		r.Why = staleWhy(f) + "; " + f.Workload.Container.Image + " names another image now, which a restart would not take"
+		if advice != "" {
+			r.Why += "; " + text(advice)
+		}
+	case t.drift && w.Container.Pod != nil:
+		r.Why += "; what is newer was put into the container, and a pod that is started anew comes from its image: rebuild that first"
+	case t.drift:
+		r.Why += "; what is newer was put into the container: a restart makes it effective, and only a rebuilt image and a redeployment keep it"
+	}
 }
 
 // id is stable for as long as the workload is the same one; a bare process is
@@ -168,13 +239,23 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 				f.Detail += ": " + text(c.err.Error())
 			}
 		}
-		if o := ownerOf(c); o != nil {
+		if n := j.newer; n != nil && n.pkg.Name != "" {
+			f.Package = text(n.pkg.Name)
+			t.add(n.from, n.pkg, n.version, n.evidence, j.verdict.State)
+			t.place(sc.layerOf(ctx, t.container, j), n.pkg, n.version, n.evidence)
+		} else if o := ownerOf(c); o != nil && n == nil {
 			f.Package = text(o.Package.Name)
 			version, evidence := "", EvidenceUnknown
 			if j.verdict.State == Stale || j.verdict.State == Missing {
 				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
 			}
 			t.add(c.owners, o.Package, version, evidence, j.verdict.State)
+			if t.container != nil {
+				t.place(sc.layerOf(ctx, t.container, j), o.Package, version, evidence)
+			}
+		}
+		if t.container != nil && j.newer == nil {
+			t.drift = t.drift || sc.drifted(ctx, t.container, j)
 		}
 		t.count(j)
 		out.Files = append(out.Files, f)
@@ -198,6 +279,9 @@ func (sc *scan) buildIDs(ctx context.Context, j judgement) (loaded, installed st
 	c := j.class
 	if e, err := sc.elf(ctx, c.file); err == nil {
 		loaded = e.BuildID
+	}
+	if j.newer != nil {
+		return loaded, sc.newerBuildID(ctx, j)
 	}
 	if j.verdict.Reason == Overwritten || j.verdict.Reason == Unverified {
 		return "", loaded
@@ -267,6 +351,8 @@ func staleWhy(f *Finding) string {
 	var list []string
 	for _, p := range f.Packages {
 		switch {
+		case f.Reason == ImageSuperseded && p.Loaded.Version != p.Installed.Version:
+			list = append(list, fmt.Sprintf("%s %s while its image has %s now", p.Name, p.Loaded.Version, p.Installed.Version))
 		case p.Loaded.Version == "":
 			list = append(list, fmt.Sprintf("another %s than the installed %s", p.Name, p.Installed.Version))
 		case p.Loaded.Version == p.Installed.Version:
@@ -274,6 +360,9 @@ func staleWhy(f *Finding) string {
 		default:
 			list = append(list, fmt.Sprintf("%s %s while %s is installed", p.Name, p.Loaded.Version, p.Installed.Version))
 		}
+	}
+	if len(list) == 0 && f.Reason == ImageSuperseded {
+		return "it runs files of no package that its image has otherwise now"
 	}
 	if len(list) == 0 {
 		return "it runs files that were changed on disk and belong to no package"
@@ -352,7 +441,7 @@ func (sc *scan) warnDatabases() {
 			if errors.As(err, &oe) {
 				sc.warnings.add(oe.File, err, "")
 			} else {
-				sc.warnings.add(pk.root.Name(), err, "")
+				sc.warnings.add(pk.name, err, "")
 			}
 		}
 	}

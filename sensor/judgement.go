@@ -20,6 +20,7 @@ type judgement struct {
 	class   *class
 	verdict Verdict
 	facts   Facts
+	newer   *newer // of ImageSuperseded
 }
 
 // decide judges one of a process's loads.
@@ -50,7 +51,7 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 		f.Truncated, f.Rewritten = sc.evidence(ctx, p, c)
 		v = Decide(f)
 	}
-	return judgement{c, v, f}
+	return judgement{class: c, verdict: v, facts: f}
 }
 
 // clockSlack is how far the kernel's clock for change times, which ticks at least
@@ -180,6 +181,8 @@ func (j judgement) since() time.Time {
 			at = m.Ctime
 		}
 		return notBefore(at, j.facts.Started)
+	case ImageSuperseded:
+		return notBefore(j.newer.created, j.facts.Started)
 	case SymlinkSwitched:
 		if j.facts.LinkChanged {
 			return c.linkChanged

@@ -54,6 +54,9 @@ func (l *ledger) enter(r *Report) entries {
 	seen := make(map[string]bool, len(r.Findings))
 	for i := range r.Findings {
 		f := &r.Findings[i]
+		if f.State == Effective {
+			continue // it is listed, and no alarm
+		}
 		seen[f.ID] = true
 		a := l.accounts[f.ID]
 		was := Effective

@@ -35,6 +35,8 @@ type loaded struct {
 	// standing says that the name was followed there to the file in this scan.
 	seen     seenAt
 	standing bool
+	// borrowed says that what is known of it was seen in another container.
+	borrowed bool
 	classes  classes
 	// at are places where the file can be opened.
 	at []place

@@ -111,7 +111,7 @@ func (m *memory) hostPackages(sc *scan) {
 			if noDatabase(err) {
 				continue
 			}
-			m.host, m.stamps = newPackages(sc.root, mgr), stamps
+			m.host, m.stamps = newPackages(sc.root.Name(), mgr), stamps
 			if m.host.db = db; err != nil {
 				m.host.db, m.host.err = nil, err
 			}

@@ -13,7 +13,7 @@ import (
 
 // packages is the package database of one root, with what was asked of it.
 type packages struct {
-	root    *file.Root
+	name    string // of the root, for people
 	manager manager
 	db      database // nil if the root has none
 	err     error    // why it could not be read
@@ -26,10 +26,14 @@ type packages struct {
 	// classes are those whose files' owners matter.
 	classes []*class
 	cves    map[span]changes
+	// tree is that of an image's database.
+	tree tree
+	// installed are the packages by name and architecture, once asked for.
+	installed map[nameArch]owner.Package
 }
 
-func newPackages(root *file.Root, m manager) *packages {
-	return &packages{root: root, manager: m, owned: make(map[string]*owner.Owned), cves: make(map[span]changes)}
+func newPackages(name string, m manager) *packages {
+	return &packages{name: name, manager: m, owned: make(map[string]*owner.Owned), cves: make(map[span]changes)}
 }
 
 type nameArch struct{ name, arch string }
@@ -48,7 +52,7 @@ func (sc *scan) packagesOf(v *view) *packages {
 		return v.db
 	}
 	v.dbOpened = true
-	v.db = &packages{root: v.root}
+	v.db = new(packages)
 	if v.root == nil {
 		v.db.err = v.err
 		return v.db
@@ -62,8 +66,19 @@ func (sc *scan) packagesOf(v *view) *packages {
 			v.db = shared
 			return v.db
 		}
-		v.db = newPackages(v.root, m)
+		chain := sc.chainOf(v, m)
+		if shared := sc.containers.shared[chain]; shared != nil {
+			v.db = shared
+			return v.db
+		}
+		v.db = newPackages(v.root.Name(), m)
 		sc.databases[id] = v.db
+		if chain != "" {
+			if sc.containers.shared == nil {
+				sc.containers.shared = make(map[string]*packages)
+			}
+			sc.containers.shared[chain] = v.db
+		}
 		db, err := m.open(v.root)
 		switch {
 		case noDatabase(err):
@@ -122,7 +137,7 @@ func (sc *scan) hostView() *view {
 	return sc.host
 }
 
-func identityOf(root *file.Root, marks []string) (file.ID, bool) {
+func identityOf(root tree, marks []string) (file.ID, bool) {
 	for _, m := range marks {
 		if info, err := root.Stat(m); err == nil {
 			return info.ID, true
@@ -200,7 +215,7 @@ func (sc *scan) askOwners(ctx context.Context, pk *packages) {
 	}
 	if err := pk.ask(paths); err != nil {
 		pk.err = err
-		sc.warnings.add(pk.root.Name(), err, "")
+		sc.warnings.add(pk.name, err, "")
 		return
 	}
 	// A list that could not be read may have named the owner.
@@ -266,7 +281,7 @@ func (sc *scan) askProviders(ctx context.Context, pk *packages) {
 	slices.Sort(bases)
 	providers, err := pk.db.Providers(slices.Compact(bases))
 	if err != nil {
-		sc.warnings.add(pk.root.Name(), err, "")
+		sc.warnings.add(pk.name, err, "")
 		return
 	}
 	for c, soname := range sonames {

@@ -127,6 +127,7 @@ func (d *daemon) scan(ctx context.Context, only []int, fresh time.Duration) (*sc
 		return nil, err
 	}
 	sc := newScan(d.Sensor, d.fs, d.root, SourceDaemon, boot)
+	sc.inventory = d.inventory
 	sc.mem, sc.evident = d.mem, make(map[evidenceKey]evidence)
 	if only == nil {
 		d.mem.later, d.mem.putOff = time.Time{}, false

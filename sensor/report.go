@@ -31,6 +31,9 @@ const (
 	MovedAside      Reason = "moved-aside"
 	SymlinkSwitched Reason = "symlink-switched"
 	Superseded      Reason = "superseded"
+	// ImageSuperseded: the reference by which a container was made names another
+	// image now.
+	ImageSuperseded Reason = "image-superseded"
 	MissingFile     Reason = "missing"
 	Ephemeral       Reason = "ephemeral"
 	// Unreadable: the kernel refused what the decision needs.
@@ -105,6 +108,14 @@ type Seen struct {
 	PID      int    `json:"pid"`
 	UID      uint32 `json:"uid"`
 	Workload string `json:"workload"`
+	// What is known of the container that it is in: its name and ID, its image's
+	// reference and ID, and its Kubernetes pod.
+	Container   string `json:"container,omitempty"`
+	ContainerID string `json:"container_id,omitempty"`
+	Image       string `json:"image,omitempty"`
+	ImageID     string `json:"image_id,omitempty"`
+	Namespace   string `json:"namespace,omitempty"`
+	Pod         string `json:"pod,omitempty"`
 }
 
 // Host names the machine.
@@ -128,6 +139,9 @@ const (
 	SubjectProcesses = "processes"
 	SubjectFindings  = "findings"
 )
+
+// SubjectContainers is that of warnings about containers in general.
+const SubjectContainers = "containers"
 
 // Warning is something that could not be read or trusted, once per cause.
 type Warning struct {
@@ -159,11 +173,17 @@ type Finding struct {
 	Reason Reason `json:"reason"`
 	Domain Domain `json:"domain"`
 	// Since is when the newer code was installed; null if not known.
-	Since     *time.Time `json:"since"`
-	Workload  Workload   `json:"workload"`
-	Remedy    Remedy     `json:"remedy"`
-	Packages  []Package  `json:"packages"`
-	Processes []Process  `json:"processes"`
+	Since    *time.Time `json:"since"`
+	Workload Workload   `json:"workload"`
+	Remedy   Remedy     `json:"remedy"`
+	// Drift says that the newer code was put into the running container: a new
+	// container of its image would not have it.
+	Drift bool `json:"drift,omitempty"`
+	// Urgency is "low" where nothing that runs differs; else that of the packages
+	// counts.
+	Urgency   string    `json:"urgency,omitempty"`
+	Packages  []Package `json:"packages"`
+	Processes []Process `json:"processes"`
 	// ProcessesOmitted is how many more processes there are than an event lists.
 	ProcessesOmitted int `json:"processes_omitted,omitempty"`
 }

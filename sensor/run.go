@@ -67,6 +67,9 @@ func (s *Sensor) open(ctx context.Context) (_ *daemon, err error) {
 	if d.book, err = openBook(ctx, d.live.StateDir, d.live.Retention, s.log); err != nil {
 		return nil, err
 	}
+	if d.inventory, err = s.openInventory(); err != nil {
+		return nil, err
+	}
 	if d.fs, err = proc.NewFS(s.opts.Proc); err != nil {
 		return nil, err
 	}
@@ -143,6 +146,9 @@ func (d *daemon) close() {
 			errs = append(errs, root.Close())
 		}
 	}
+	if d.inventory != nil {
+		errs = append(errs, d.inventory.Close())
+	}
 	if d.book != nil {
 		errs = append(errs, d.book.close())
 	}
@@ -167,6 +173,10 @@ func (d *daemon) serve(ctx context.Context) error {
 		part("trace", func(ctx context.Context) error { return d.tracer.Run(ctx, d.deliver) })
 	}
 	part("watch", d.watch.Run)
+	part("runtimes", func(ctx context.Context) error {
+		d.inventory.Run(ctx, d.runtimesChanged)
+		return nil
+	})
 	live := &Live{d}
 	for _, sink := range d.live.Sinks {
 		part(sink.Name(), func(ctx context.Context) error { return sink.Run(ctx, live) })
@@ -203,6 +213,7 @@ func (d *daemon) begin(ctx context.Context) error {
 	if err := d.resync(ctx); err != nil {
 		return err
 	}
+	d.inventory.Refresh(ctx)
 	d.tellMissed(ctx, since)
 	if err := d.rejudge(ctx); err != nil {
 		return err

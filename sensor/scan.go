@@ -12,6 +12,7 @@ import (
 	"github.com/patchsensor/patchsensor/internal/proc"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
 	"github.com/patchsensor/patchsensor/internal/workload"
+	"github.com/patchsensor/patchsensor/internal/workload/inventory"
 )
 
 // scan is one look at the machine. It is used by one goroutine and thrown away.
@@ -33,6 +34,10 @@ type scan struct {
 	order     []*class // classes as they were met
 	databases map[file.ID]*packages
 	warnings  warnings
+	// inventory is what the container runtimes say; nil if none is asked.
+	inventory  *inventory.Inventory
+	containers containers
+	whose      *actors // of processes, once asked for
 	// fresh is when the readings were made that are not to be doubted, on
 	// CLOCK_BOOTTIME, and doubts are the processes whose older readings do not
 	// fit what is seen now. A scan on its own doubts nothing.
@@ -82,8 +87,12 @@ func (sc *scan) close() {
 	for _, v := range sc.views {
 		v.close()
 	}
+	sc.containers.close()
 	if sc.mem == nil {
 		sc.root.Close()
+		if sc.inventory != nil {
+			sc.inventory.Close()
+		}
 	}
 }
 
@@ -168,6 +177,7 @@ func (sc *scan) openThread(p *process) (*proc.Process, error) {
 // run judges a snapshot: who mapped what, what stands there now, who owns it.
 func (sc *scan) run(ctx context.Context, list []remembered) error {
 	sc.adopt(list)
+	sc.meetContainers(ctx)
 	for i, p := range sc.processes {
 		if i%64 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -249,7 +259,7 @@ func (sc *scan) examine(p *process) {
 	key := viewKey{p.RootKey, p.MntNS}
 	v := sc.views[key]
 	if v == nil {
-		v = &view{key: key}
+		v = &view{key: key, first: p}
 		sc.views[key] = v
 	}
 	p.view = v
@@ -281,11 +291,15 @@ func (sc *scan) examine(p *process) {
 			}
 			sc.files[m.File] = l
 			sc.mem.recognise(m.File, l, p)
+			if !l.known && v.root != nil {
+				sc.borrow(m.File, l, v)
+			}
 		}
 		p.files[i] = l
 		if !l.known && l.tries < maxTries {
 			if d := open(); d != nil {
 				l.look(d, p, *m)
+				sc.lend(m.File, l, v)
 			} else if l.err == nil {
 				l.err = dirErr
 			}
@@ -318,7 +332,7 @@ func (sc *scan) oneExecutable(p *process) {
 		return
 	}
 	for i, m := range p.files {
-		if m != exe && m.known && m.info.ID == exe.info.ID {
+		if m != exe && m.known && (m.info.ID == exe.info.ID || m.borrowed && m.shown == exe.shown) {
 			// The layer's inode tells more: it says whether the file was copied up.
 			exe.id, exe.changed, exe.size = m.id, m.changed, m.size
 			p.Mappings = append(p.Mappings[:i:i], p.Mappings[i+1:]...)

@@ -94,7 +94,7 @@ func TestTallyPackages(t *testing.T) {
 	stale := owner.Package{Manager: "dpkg", Name: "a", Version: "2", State: owner.StateInstalled}
 	open := owner.Package{Manager: "dpkg", Name: "b", Version: "2", State: "half-installed"}
 	names := func(states map[string]State) (list []string) {
-		tl := newTally()
+		tl := newTally(nil)
 		for _, p := range []owner.Package{stale, open} {
 			if s, ok := states[p.Name]; ok {
 				tl.add(nil, p, "", EvidenceUnknown, s)

@@ -17,6 +17,7 @@ import (
 	"github.com/patchsensor/patchsensor/internal/proc"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
 	"github.com/patchsensor/patchsensor/internal/workload"
+	"github.com/patchsensor/patchsensor/internal/workload/container"
 	"github.com/patchsensor/patchsensor/internal/workload/systemd"
 )
 
@@ -30,6 +31,10 @@ type Options struct {
 	// Source is SourceAuto, SourceBPF, SourceProcmap or SourceMaps; empty
 	// means auto.
 	Source string
+	// Runtimes are the sockets of container runtimes to ask, each a path or
+	// "docker:PATH", "containerd:PATH" or "cri:PATH"; the usual ones if empty, and none
+	// if NoRuntimes is the only one.
+	Runtimes []string
 	// Version is the program's own version, for the report.
 	Version string
 	// Progress is called now and then with how far a scan has come. It may be
@@ -60,6 +65,15 @@ type database interface {
 	Problems() []error
 }
 
+// tree is a root directory: that of a view, or an image's layers put together.
+type tree interface {
+	Open(name string) (*os.File, error)
+	Stat(name string) (file.Info, error)
+	ReadFile(name string, limit int64) ([]byte, error)
+	ReadDir(name string, limit int) ([]string, error)
+	Readlink(name string) (string, error)
+}
+
 // manager opens one kind of package database.
 type manager struct {
 	name string
@@ -68,7 +82,9 @@ type manager struct {
 	marks []string
 	// journals are files that change with the database as well.
 	journals []string
-	open     func(*file.Root) (database, error)
+	open     func(tree) (database, error)
+	// newer reports whether version a is newer than b.
+	newer func(a, b string) bool
 	// busy reports whether the package manager is at work in a root.
 	busy func(*file.Root) (bool, error)
 }
@@ -80,8 +96,12 @@ func managers() []manager {
 			name:     "dpkg",
 			marks:    []string{"var/lib/dpkg/status", "var/lib/dpkg/status.d"},
 			journals: []string{"var/lib/dpkg/updates", "var/lib/dpkg/diversions"},
-			open:     func(r *file.Root) (database, error) { return dpkg.Open(r) },
-			busy:     dpkg.Busy,
+			open:     func(r tree) (database, error) { return dpkg.Open(r) },
+			newer: func(a, b string) bool {
+				order, err := dpkg.Compare(a, b)
+				return err == nil && order > 0
+			},
+			busy: dpkg.Busy,
 		},
 	}
 }
@@ -93,9 +113,11 @@ type recogniser interface {
 
 // recognisers are all kinds of workloads, most specific first. A process that
 // none of them claims stands for itself.
-func recognisers(users func(uint32) (string, bool)) []recogniser {
+func (sc *scan) recognisers(users func(uint32) (string, bool)) []recogniser {
 	return []recogniser{
+		// It leaves the containers of engines alone, and knows the units of machines.
 		systemd.New(users),
+		container.New(sc.findContainer),
 	}
 }
 
@@ -144,11 +166,25 @@ func (s *Sensor) Scan(ctx context.Context) (*Report, error) {
 }
 
 // judge takes a snapshot and decides on every load in it.
-func (s *Sensor) judge(ctx context.Context) (*scan, error) {
+func (s *Sensor) judge(ctx context.Context) (sc *scan, err error) {
 	fs, err := proc.NewFS(s.opts.Proc)
 	if err != nil {
 		return nil, err
 	}
+	inv, err := s.openInventory()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			inv.Close()
+		}
+	}()
+	listed := make(chan struct{})
+	go func() {
+		defer close(listed)
+		inv.Refresh(ctx)
+	}()
 	s.opts.Progress(0, 0, "reading processes")
 	list, source, err := s.snapshot(ctx, fs)
 	if err != nil {
@@ -162,9 +198,11 @@ func (s *Sensor) judge(ctx context.Context) (*scan, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc := newScan(s, fs, root, source, boot)
+	sc = newScan(s, fs, root, source, boot)
+	<-listed
+	sc.inventory = inv
 	sc.keepHostAway()
-	if err := sc.run(ctx, inputsOf(list)); err != nil {
+	if err = sc.run(ctx, inputsOf(list)); err != nil {
 		sc.close()
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/workload"
 )
 
 // tally sums up what the processes of one workload run.
@@ -15,6 +16,11 @@ type tally struct {
 	// judged are the loads of which something is known not to be current.
 	judged map[packageLoad]bool
 	since  time.Time
+	// container is the one that they are in, nil if none; layers are those that shipped
+	// the packages, and drift says that something newer was put into it.
+	container *workload.Container
+	layers    map[packageLoad]*Layer
+	drift     bool
 }
 
 type reasoned struct {
@@ -29,8 +35,18 @@ type packageLoad struct {
 	evidence Evidence
 }
 
-func newTally() *tally {
-	return &tally{reasons: make(map[reasoned]bool), loads: make(map[packageLoad]*packages), judged: make(map[packageLoad]bool)}
+func newTally(c *workload.Container) *tally {
+	return &tally{
+		reasons: make(map[reasoned]bool), loads: make(map[packageLoad]*packages), judged: make(map[packageLoad]bool),
+		container: c, layers: make(map[packageLoad]*Layer),
+	}
+}
+
+// place notes which layer shipped a file of a package.
+func (t *tally) place(l *Layer, p owner.Package, version string, evidence Evidence) {
+	if key := (packageLoad{p, version, evidence}); l != nil && t.layers[key] == nil {
+		t.layers[key] = l
+	}
 }
 
 func (t *tally) count(j judgement) {
@@ -85,6 +101,7 @@ func (t *tally) packages(sc *scan) []Package {
 			Manager: l.pkg.Manager, Name: text(l.pkg.Name), Source: text(l.pkg.Source), Arch: text(l.pkg.Arch),
 			Loaded:    LoadedVersion{text(l.version), l.evidence},
 			Installed: InstalledVersion{Version: text(l.pkg.Version)},
+			Layer:     t.layers[l],
 		}
 		if l.pkg.State != owner.StateInstalled {
 			p.Installed.State = text(l.pkg.State)

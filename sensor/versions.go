@@ -27,7 +27,7 @@ func (sc *scan) changesOf(pk *packages, p owner.Package, loaded string) changes 
 	case errors.Is(err, owner.ErrNoChangelog):
 		// Not known, which the report shows as null.
 	case err != nil:
-		sc.warnings.add(pk.root.Name(), err, "")
+		sc.warnings.add(pk.name, err, "")
 	default:
 		ch = summarise(log)
 	}
@@ -77,7 +77,7 @@ func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package
 		pk.history = make(map[nameArch][]owner.Change)
 		history, err := pk.db.History()
 		if err != nil {
-			sc.warnings.add(pk.root.Name(), err, "")
+			sc.warnings.add(pk.name, err, "")
 		}
 		for _, ch := range history {
 			key := nameArch{ch.Name, ch.Arch}

@@ -18,7 +18,8 @@ type view struct {
 	// link is the root as the kernel names it: "/" unless the processes were
 	// moved by chroot(2).
 	link  string
-	err   error // why the last try to open it failed
+	first *process // of those that see it
+	err   error    // why the last try to open it failed
 	tries int
 	// deleted says that the root directory was removed under the processes.
 	deleted bool
@@ -29,6 +30,12 @@ type view struct {
 	fuse map[file.Dev]bool
 	// virtiofs are those of its virtiofs mounts.
 	virtiofs map[file.Dev]bool
+
+	// points are the mount points below its root, and overlay is what that is made of
+	// if it is an overlay.
+	points  []string
+	overlay *proc.Overlay
+	image   *pristine // once asked for
 
 	db       *packages
 	dbOpened bool
@@ -84,6 +91,12 @@ func (v *view) open(p *proc.Process) {
 		}
 		if m.Type == "virtiofs" {
 			v.virtiofs[m.Dev] = true
+		}
+	}
+	v.overlay = overlayOf(mounts)
+	for _, m := range mounts {
+		if m.Point != "/" {
+			v.points = append(v.points, m.Point)
 		}
 	}
 	keepAway(v.root, "/", mounts)
@@ -165,14 +178,19 @@ func (v *view) inside(name string) (string, bool) {
 }
 
 // namespaceRoot is the view of the root of v's mount namespace, nil if no process
-// shows it.
+// shows it. Where the sensor was itself moved by chroot(2), several call their root "/":
+// then it is the host's if that is one of them, and in any case always the same one.
 func (sc *scan) namespaceRoot(v *view) *view {
+	var best *view
 	for _, o := range sc.views {
-		if o.key.ns == v.key.ns && o.link == "/" && o.root != nil {
-			return o
+		if o.key.ns != v.key.ns || o.link != "/" || o.root == nil {
+			continue
+		}
+		if best == nil || sc.isHost(o) && !sc.isHost(best) || sc.isHost(o) == sc.isHost(best) && o.key.root < best.key.root {
+			best = o
 		}
 	}
-	return nil
+	return best
 }
 
 // onHost is the host's root if the kernel's name leads there to the very file that
@@ -198,6 +216,33 @@ func (sc *scan) mountedIn(mount uint64) *view {
 		}
 	}
 	return nil
+}
+
+// starters are where those programs stand that start a container from inside of it.
+func starters() []string {
+	var names []string
+	for _, dir := range []string{"/usr/bin/", "/usr/sbin/", "/usr/local/bin/", "/usr/local/sbin/"} {
+		for _, name := range []string{"runc", "crun", "youki"} {
+			names = append(names, dir+name)
+		}
+	}
+	return names
+}
+
+// starter is the host's root and the name there of the program that starts a container,
+// if that is what a class is of. It runs from a mount of nothing but itself, which is in
+// no namespace, lest the container write to it (libcontainer/nsenter/cloned_binary.c in
+// runc); the kernel then names it "/".
+func (sc *scan) starter(c *class) (*view, string) {
+	if !c.exe || c.file.shown != "/" {
+		return nil, ""
+	}
+	for _, name := range starters() {
+		if info, err := sc.root.Stat(name); err == nil && info.ID == c.file.info.ID {
+			return sc.hostView(), name
+		}
+	}
+	return nil, ""
 }
 
 // detached reports whether a file was reached through a mount that is not in the

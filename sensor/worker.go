@@ -126,7 +126,7 @@ func (d *daemon) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	again := d.gatherEnded() || all || d.owed
+	again := d.gatherEnded() || all || d.owed || d.remade.Swap(false)
 	for _, pid := range changed {
 		again = again || d.reported[pid]
 	}

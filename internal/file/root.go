@@ -91,7 +91,7 @@ func (r *Root) openat2(op, name string, flags uint64) (int, error) {
 		return -1, &fs.PathError{Op: op, Path: r.join(name), Err: ErrAvoided}
 	}
 	if name != "" && r.avoid != nil {
-		real, err := r.walk(name, flags&unix.O_NOFOLLOW != 0, func(Info) {})
+		real, err := r.walk(name, flags&unix.O_NOFOLLOW != 0, func(Info) {}, func(string) {})
 		if err != nil {
 			return -1, &fs.PathError{Op: op, Path: r.join(name), Err: err}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,15 +63,24 @@ func (r *Root) LinksChanged(name string) time.Time {
 		if link.Ctime.After(latest) {
 			latest = link.Ctime
 		}
-	})
+	}, func(string) {})
 	return latest
+}
+
+// Tops returns the entries of the root directory through which the way of name leads,
+// symbolic links and all, sorted, and where it ends: nothing outside of these entries
+// has a part in what name leads to.
+func (r *Root) Tops(name string) (tops []string, end string, err error) {
+	end, err = r.walk(name, false, func(Info) {}, func(top string) { tops = append(tops, top) })
+	slices.Sort(tops)
+	return slices.Compact(tops), end, err
 }
 
 // walk follows name one component at a time and returns it without symbolic
 // links; a last one stays with nofollow. What does not exist is left as it is
-// spelled. It calls seen for every link on the way, and never touches what Avoid
-// names.
-func (r *Root) walk(name string, nofollow bool, seen func(Info)) (string, error) {
+// spelled. It calls seen for every link on the way, and enter for every entry of the
+// root directory, and never touches what Avoid names.
+func (r *Root) walk(name string, nofollow bool, seen func(Info), enter func(string)) (string, error) {
 	if r.avoid["/"] {
 		return "/", ErrAvoided
 	}
@@ -85,6 +95,9 @@ func (r *Root) walk(name string, nofollow bool, seen func(Info)) (string, error)
 		case "..":
 			at = path.Dir(at)
 			continue
+		}
+		if at == "/" {
+			enter(part)
 		}
 		next := path.Join(at, part)
 		if r.avoid[next] {

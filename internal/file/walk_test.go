@@ -2,6 +2,7 @@ package file
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -118,6 +119,32 @@ func ctimeOf(path string) (time.Time, error) {
 	var st unix.Stat_t
 	err := unix.Lstat(path, &st)
 	return time.Unix(st.Ctim.Unix()), err
+}
+
+func TestTops(t *testing.T) {
+	r, dir := newRoot(t)
+	put(t, filepath.Join(dir, "usr/lib/x/libone.so"), "1")
+	for _, l := range [][2]string{{"usr/lib", "lib"}, {"/etc/choice", "usr/lib/chosen"}, {"../lib/x", "etc/choice"}, {"/", "up"}} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, l[1])), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(l[0], filepath.Join(dir, l[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct{ name, tops, end string }{
+		{"/usr/lib/x/libone.so", "[usr]", "/usr/lib/x/libone.so"},
+		{"lib/x/libone.so", "[lib usr]", "/usr/lib/x/libone.so"},
+		{"/lib/chosen/libone.so", "[etc lib usr]", "/usr/lib/x/libone.so"},
+		{"/up/lib/../../usr/./lib", "[lib up usr]", "/usr/lib"},
+		{"/gone/x", "[gone]", "/gone/x"},
+		{"/", "[]", "/"},
+	} {
+		tops, end, err := r.Tops(test.name)
+		if fmt.Sprint(tops) != test.tops || end != test.end || err != nil {
+			t.Errorf("Tops(%q) = %v, %q, %v", test.name, tops, end, err)
+		}
+	}
 }
 
 func TestLinksChanged(t *testing.T) {

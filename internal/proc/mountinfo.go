@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/file"
 )
@@ -19,6 +21,17 @@ type Mount struct {
 	Point string
 	// Type is the file system's, with a subtype after a dot: "ext4", "fuse.sshfs".
 	Type string
+	// Overlay says what an overlayfs is made of; nil for any other, and where that is
+	// not plain.
+	Overlay *Overlay
+}
+
+// Overlay is what an overlayfs was told to put together, in the words of whoever
+// mounted it (ovl_show_options in fs/overlayfs/params.c): names may be relative to a
+// directory that is not told.
+type Overlay struct {
+	Upper string   // empty if it is read-only
+	Lower []string // topmost first
 }
 
 // MountError is a line that is not of the format.
@@ -87,7 +100,39 @@ func parseMount(line []byte) (Mount, error) {
 	if !ok || errors.Join(err1, err2, err3) != nil {
 		return Mount{}, fmt.Errorf("%w: mount %q of device %q", errMount, fields[0], fields[2])
 	}
-	return Mount{id, file.MakeDev(uint32(maj), uint32(min)), unescapeOctal(fields[4]), unescapeOctal(kind[0])}, nil
+	m := Mount{ID: id, Dev: file.MakeDev(uint32(maj), uint32(min)), Point: unescapeOctal(fields[4]), Type: unescapeOctal(kind[0])}
+	if m.Type == "overlay" && len(kind) == 3 {
+		m.Overlay = parseOverlay(kind[2])
+	}
+	return m, nil
+}
+
+// parseOverlay parses "rw,lowerdir=/a:/b,upperdir=/c,workdir=/d", or "lowerdir+=/a" for
+// each one. Names with a colon or a comma are escaped a second time; such an overlay is
+// left out, as is one with layers that hold data only ("::").
+func parseOverlay(options []byte) *Overlay {
+	o := new(Overlay)
+	for option := range bytes.SplitSeq(options, []byte{','}) {
+		key, value, _ := bytes.Cut(option, []byte{'='})
+		name := unescapeOctal(value)
+		if strings.ContainsRune(name, '\\') {
+			return nil
+		}
+		switch string(key) {
+		case "upperdir":
+			o.Upper = name
+		case "lowerdir":
+			o.Lower = strings.Split(name, ":")
+		case "lowerdir+":
+			o.Lower = append(o.Lower, name)
+		case "datadir+":
+			return nil
+		}
+	}
+	if len(o.Lower) == 0 || slices.Contains(o.Lower, "") {
+		return nil
+	}
+	return o
 }
 
 // unescapeOctal undoes \ooo.

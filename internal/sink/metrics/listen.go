@@ -61,7 +61,7 @@ func local(address string, remote bool) (string, error) {
 		}
 	}
 	if !ip.Unmap().IsLoopback() && !remote {
-		return "", fmt.Errorf("%w; take 127.0.0.1 or [::1], or allow it in the configuration", ErrRemote)
+		return "", fmt.Errorf("%w; take 127.0.0.1 or [::1]", ErrRemote)
 	}
 	return address, nil
 }

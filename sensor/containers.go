@@ -1,0 +1,178 @@
+package sensor
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/patchsensor/patchsensor/internal/owner/layer"
+	"github.com/patchsensor/patchsensor/internal/workload"
+)
+
+// containers is what a scan found out about what containers are made of.
+type containers struct {
+	roots map[string]*containerRoot // by container
+	// shared are the package databases that containers have from their image alone,
+	// by the layers that this is made of.
+	shared map[string]*packages
+	// images are package databases of images, by image.
+	images map[string]*packages
+	stacks []*layer.Stack
+	borrowed
+}
+
+func (cs *containers) close() {
+	for _, s := range cs.stacks {
+		s.Close()
+	}
+}
+
+// containerRoot is the root of one container as a stack of layers.
+type containerRoot struct {
+	stack *layer.Stack // nil if it is not known, or no overlay
+	image workload.Image
+	// trusted says that the stack was seen to be what the container has as its root.
+	trusted Answer
+}
+
+// containerOf is the container that a process is in, nil if it is in none or no
+// runtime knows it.
+func (sc *scan) containerOf(p *process) *workload.Container {
+	if p == nil {
+		return nil
+	}
+	return sc.actors().workload(p).Container
+}
+
+// rootOf is what a container's root is made of, as far as its runtime tells.
+func (sc *scan) rootOf(ctx context.Context, c *workload.Container) *containerRoot {
+	if r := sc.containers.roots[c.ID]; r != nil {
+		return r
+	}
+	r := new(containerRoot)
+	if sc.containers.roots == nil {
+		sc.containers.roots = make(map[string]*containerRoot)
+	}
+	sc.containers.roots[c.ID] = r
+	if sc.inventory == nil || len(c.Rootfs.Lower) == 0 {
+		return r
+	}
+	stack, err := layer.Open(sc.root, c.Rootfs.Upper, c.Rootfs.Lower)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) { // it is being removed
+			sc.warnings.add("layers of container "+c.Name, err, "")
+		}
+		return r
+	}
+	sc.containers.stacks = append(sc.containers.stacks, stack)
+	r.stack = stack
+	if image, err := sc.inventory.Image(ctx, c.ID); err == nil {
+		r.image = image
+	}
+	return r
+}
+
+// shows reports whether a container's layers are what a view shows: where the runtime
+// says that they are must not decide whose files are compared.
+func (sc *scan) shows(r *containerRoot, v *view, name string) bool {
+	if r.trusted == NotKnown {
+		r.trusted = No
+		if v.root != nil && v.link == "/" {
+			mine, err1 := v.root.Stat(name)
+			_, theirs, err2 := r.stack.Find(name)
+			// The overlay shows its layers' inode numbers where all are on one file
+			// system, and their times always.
+			if err1 == nil && err2 == nil && mine.Size == theirs.Size && mine.Ctime.Equal(theirs.Ctime) && mine.Mtime.Equal(theirs.Mtime) {
+				r.trusted = Yes
+			}
+		}
+	}
+	return r.trusted == Yes
+}
+
+// chainOf is the key of a package database that a view has from its image alone, empty
+// if it is the view's own: then the container was changed, or that cannot be told.
+func (sc *scan) chainOf(v *view, m manager) string {
+	c := sc.containerOf(v.first)
+	if c == nil || c.Rootfs.Upper == "" || v.link != "/" {
+		return ""
+	}
+	r := sc.rootOf(context.Background(), c)
+	if r.stack == nil {
+		return ""
+	}
+	for _, mark := range m.marks {
+		where, _, err := r.stack.Find("/" + mark)
+		if err != nil {
+			continue
+		}
+		if where.Upper || !sc.shows(r, v, "/"+mark) {
+			return ""
+		}
+		// Anything of the database may have been written to.
+		if _, err := sc.root.Lstat(path.Join(c.Rootfs.Upper, path.Dir(mark))); !errors.Is(err, fs.ErrNotExist) {
+			return ""
+		}
+		return m.name + " " + layer.Key(c.Rootfs.Upper, c.Rootfs.Lower)
+	}
+	return ""
+}
+
+// layerOf is the image layer that shipped the file which a process of a container has
+// loaded, nil if that is not known, or no layer of the image did.
+func (sc *scan) layerOf(ctx context.Context, c *workload.Container, j judgement) *Layer {
+	r := sc.rootOf(ctx, c)
+	if r.stack == nil || len(r.image.Layers) == 0 {
+		return nil
+	}
+	where, ok := sc.shippedBy(r, j)
+	if !ok || where.Upper {
+		return nil
+	}
+	return imageLayer(c, &r.image, where)
+}
+
+func imageLayer(c *workload.Container, image *workload.Image, where layer.Where) *Layer {
+	index, ok := layer.IndexOf(where, len(c.Rootfs.Lower), len(image.Layers))
+	if !ok {
+		return nil
+	}
+	l := image.Layers[index]
+	return &Layer{Digest: text(l.Digest), Index: index, CreatedBy: text(l.CreatedBy)}
+}
+
+// drifted reports whether what stands at a load's name now was written inside the
+// container: a new container of the same image would not have it.
+func (sc *scan) drifted(ctx context.Context, c *workload.Container, j judgement) bool {
+	switch j.verdict.Reason {
+	case Replaced, Overwritten, MovedAside, SymlinkSwitched, Superseded:
+	default:
+		return false
+	}
+	r := sc.rootOf(ctx, c)
+	if r.stack == nil {
+		return false
+	}
+	name := j.class.shown
+	if j.class.otherOK {
+		name = j.class.otherPath
+	}
+	where, info, err := r.stack.Find(name)
+	// That a name is in the writable layer is plain, whatever that hides.
+	return where.Upper && info.Mode != 0 && (err == nil || errors.Is(err, layer.ErrNotKnown))
+}
+
+// reversed are the directories of an image's layers as an overlay has them, topmost
+// first; nil if any is not known.
+func reversed(layers []workload.Layer) []string {
+	dirs := make([]string, 0, len(layers))
+	for _, l := range slices.Backward(layers) {
+		if l.Dir == "" {
+			return nil
+		}
+		dirs = append(dirs, l.Dir)
+	}
+	return dirs
+}

@@ -47,7 +47,9 @@ func (c canned) Stale(_ context.Context, withSeen bool) (*sensor.Report, error) 
 	}
 	r.Source = "daemon"
 	if withSeen {
-		r.Seen = []sensor.Seen{{PID: 100, UID: 33, Workload: "nginx.service"}}
+		r.Seen = []sensor.Seen{{PID: 100, UID: 33, Workload: "nginx.service"}, {
+			PID: 200, Workload: "shop/quiet-0/quiet", Container: "quiet", ContainerID: "c0ffee11", Image: "quiet:1", Namespace: "shop", Pod: "quiet-0",
+		}}
 	}
 	return r, nil
 }

@@ -7,12 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/patchsensor/patchsensor/internal/filter"
+	"github.com/patchsensor/patchsensor/sensor"
 )
 
 // defaultConfig is read when --config names no other file.
@@ -30,6 +32,8 @@ type config struct {
 	Proc    entry   `yaml:"proc"`
 	Output  entry   `yaml:"output"`
 	Socket  entry   `yaml:"socket"`
+	// The runtimes that are asked about containers.
+	RuntimeSockets []entry `yaml:"runtime_sockets"`
 
 	// What "sensor run" alone needs.
 	SocketMode  entry `yaml:"socket_mode"`
@@ -44,7 +48,7 @@ type config struct {
 }
 
 // configKeys are the keys of config, for messages.
-const configKeys = "exclude, source, color, root, proc, output, socket, socket_mode, socket_group, state_dir, tier, ring_bytes, " +
+const configKeys = "exclude, source, color, root, proc, output, socket, runtime_sockets, socket_mode, socket_group, state_dir, tier, ring_bytes, " +
 	"sweep, settle, retention, metrics"
 
 // entry is one value and the line on which it stands; line 0 means absent.
@@ -171,8 +175,18 @@ func (c *config) check(name string) error {
 			return &usageError{errors.New(name + ":" + strconv.Itoa(e.Line) + ": " + err.Error()), ""}
 		}
 	}
+	for _, e := range c.RuntimeSockets {
+		if _, err := parseRuntime(e.Value); err != nil {
+			return misuse("", "%s:%d: runtime_sockets %q: %w", name, e.Line, e.Value, err)
+		}
+	}
+	if i := slices.IndexFunc(c.RuntimeSockets, isNone); i >= 0 && len(c.RuntimeSockets) > 1 {
+		return misuse("", "%s:%d: runtime_sockets: %q stands alone", name, c.RuntimeSockets[i].Line, sensor.NoRuntimes)
+	}
 	return nil
 }
+
+func isNone(e entry) bool { return e.Value == sensor.NoRuntimes }
 
 // takes is what a parser says to a text.
 func takes[T any](parse func(string) (T, error)) func(string) error {

@@ -23,11 +23,11 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Show what this machine lets the sensor see, and what would let it see more",
 		Long: `doctor tries everything that a scan needs and prints the result of each: kernel,
-BTF, privileges, package databases, and the ways to read what processes have mapped
+BTF, privileges, package databases, container runtimes, and the ways to read what processes have mapped
 (bpf, procmap, maps; "auto" takes the first that works). Beside what is missing
 stands what would mend it. The running sensor ("sensor run"), where there is one, says
-what it is able to see itself; --source=auto with another --root or --proc, or any of
-bpf, procmap and maps, looks from here.
+what it is able to see itself; --source=auto with another --root, --proc or
+--runtime-socket, or any of bpf, procmap and maps, looks from here.
 
 Levels:
   ok     nothing to do
@@ -37,6 +37,7 @@ Levels:
 Exit codes: 0 the best answer is possible, 2 usage, 3 it is not (something failed,
 or no way to read mappings works).`,
 		Example: `  sensor doctor
+  sensor doctor --runtime-socket containerd:/run/k0s/containerd.sock
   sensor doctor -o json | jq '.checks[] | select(.ok | not)'`,
 		Args: exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {

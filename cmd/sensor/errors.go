@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/patchsensor/patchsensor/sensor"
 )
 
 // The exit codes of every command.
@@ -55,7 +57,7 @@ func finish(err error, started bool, command string, stderr io.Writer) int {
 		return exitFine
 	case errors.As(err, &status):
 		return int(status)
-	case errors.As(err, &usage) || !started:
+	case errors.As(err, &usage) || errors.Is(err, sensor.ErrRuntime) || !started:
 		complain(stderr, command, err)
 		help := fmt.Sprintf("%q explains the command", command+" --help")
 		if usage != nil && usage.hint != "" {

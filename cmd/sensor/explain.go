@@ -26,13 +26,17 @@ func (a *app) explainCommand() *cobra.Command {
 	var look askFlags
 	var opts explainOptions
 	cmd := &cobra.Command{
-		Use:   "explain PID|UNIT|PATH",
+		Use:   "explain PID|UNIT|CONTAINER|PATH",
 		Short: "Show the evidence: what runs, what is on disk, and which rule decided",
 		Long: `explain shows how sensor judged one process (by its PID), one workload (by its
-name, such as ssh.service) or every process that has loaded one file (by its path,
-with a leading /). For each loaded file it prints what is mapped and what the same
+name, such as ssh.service), one container (by its name or the beginning of its ID) or
+every process that has loaded one file (by its path, with a leading /). For each loaded file it prints what is mapped and what the same
 path holds now (identity, build ID, times), who owns it, which version runs and
 how that is known, which rule decided, and how sure that is.
+
+Of a container it draws the layers that its root is made of, topmost first, with the
+instruction that made each. Beneath a layer, "runs" names the stale files whose loaded
+code is of that layer, and "now" those that stand there now and replace loaded ones.
 
 Files that are what is installed are only counted, unless --all is given. With
 -o json (schema sensor.explanation/v1) all of them are always there.
@@ -43,9 +47,11 @@ The exit codes are those of "sensor stale": 0 nothing stale, 1 something stale o
 missing, 2 usage, 3 could not tell (or nothing that runs belongs to the target).`,
 		Example: `  sensor explain ssh.service
   sensor explain 4711 --all
+  sensor explain web-1
+  sensor explain shop/cart-0/app
   sensor explain /usr/lib/x86_64-linux-gnu/libssl.so.3
   sensor explain nginx.service -o json | jq '.workloads[].processes[].loads[].rule'`,
-		Args: exactly(1, "PID, UNIT or PATH"),
+		Args: exactly(1, "PID, UNIT, CONTAINER or PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.target, opts.output = args[0], output.value
 			if opts.target == "" {
@@ -87,7 +93,7 @@ func runExplain(ctx context.Context, env *environment, opts explainOptions, out 
 	if opts.output == "json" {
 		err = writeJSON(out.w, x)
 	} else {
-		(&evidence{x, opts.all, env.zone, out.printer}).write()
+		(&evidence{x, opts.all, env.zone, out}).write()
 	}
 	if err == nil {
 		err = out.flush()
@@ -124,13 +130,13 @@ type evidence struct {
 	*sensor.Explanation
 	all  bool
 	zone *time.Location
-	*printer
+	*screen
 }
 
 func (e *evidence) write() {
 	if len(e.Workloads) == 0 {
 		e.printf("%s\n", styled{cyan, "Nothing that runs belongs to " + e.Target + "."})
-		e.printf("A target is a PID, the name of a workload as \"sensor stale -o names\" prints it, or an absolute path.\n")
+		e.printf("A target is a PID, the name of a workload as \"sensor stale -o names\" prints it, the name or ID of a container, or an absolute path.\n")
 	}
 	for i := range e.Workloads {
 		if i > 0 {
@@ -162,6 +168,15 @@ func (e *evidence) workload(w *sensor.ExplainedWorkload) {
 	if w.Remedy.Why != "" {
 		e.printf("  why     %s\n", w.Remedy.Why)
 	}
+	if c := w.Workload.Container; c != nil {
+		if image := words(c.Image, c.ImageID); image != "" {
+			e.printf("  image   %s\n", image)
+		}
+	}
+	for _, hint := range w.Hints {
+		e.printf("  hint    %s\n", hint)
+	}
+	e.layers(w)
 	for i := range w.Processes {
 		e.process(&w.Processes[i])
 	}

@@ -21,6 +21,9 @@ type filterFlags struct {
 	states   list[sensor.State]
 	pids     list[int]
 	users    list[string]
+
+	containers, images list[filter.Ident]
+	namespaces, pods   list[filter.Glob]
 }
 
 func newFilterFlags() *filterFlags {
@@ -35,6 +38,11 @@ func newFilterFlags() *filterFlags {
 		states: list[sensor.State]{parse: oneOf(sensor.Stale, sensor.Missing, sensor.Unknown), kind: "STATE"},
 		pids:   list[int]{parse: parsePID, kind: "PID"},
 		users:  list[string]{parse: nonempty, kind: "USER"},
+
+		containers: list[filter.Ident]{parse: filter.ParseIdent, kind: "PATTERN"},
+		images:     list[filter.Ident]{parse: filter.ParseIdent, kind: "PATTERN"},
+		namespaces: list[filter.Glob]{parse: filter.ParseGlob, kind: "PATTERN"},
+		pods:       list[filter.Glob]{parse: filter.ParseGlob, kind: "PATTERN"},
 	}
 }
 
@@ -48,6 +56,10 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	flags.Var(&f.states, "state", "only this state: stale, missing, unknown")
 	flags.Var(&f.pids, "pid", "only the workload of this process")
 	flags.Var(&f.users, "user", "only workloads with a process of this user, by name or number")
+	flags.Var(&f.containers, "container", "only containers of this name, or whose ID begins so")
+	flags.Var(&f.images, "image", "only containers of this image, with or without its tag, or whose image ID begins so")
+	flags.Var(&f.namespaces, "namespace", "only containers of pods in this namespace of Kubernetes")
+	flags.Var(&f.pods, "pod", "only containers of the pod of this name")
 	completeWords(cmd, "action", []string{"restart", "redeploy", "reboot", "none"})
 	completeWords(cmd, "domain", []string{"host", "container-runtime", "orchestrator", "image"})
 	completeWords(cmd, "state", []string{"stale", "missing", "unknown"})
@@ -62,6 +74,7 @@ func (f *filterFlags) String() string {
 	}{
 		{"package", f.packages.texts}, {"cve", f.cves.texts}, {"unit", f.units.texts}, {"action", f.actions.texts},
 		{"domain", f.domains.texts}, {"state", f.states.texts}, {"pid", f.pids.texts}, {"user", f.users.texts},
+		{"container", f.containers.texts}, {"image", f.images.texts}, {"namespace", f.namespaces.texts}, {"pod", f.pods.texts},
 	} {
 		for _, text := range l.texts {
 			words = append(words, "--"+l.name, shellQuote(text))
@@ -81,6 +94,11 @@ func (f *filterFlags) filter(env *environment, root string) (filter.Filter, erro
 		Domains:  f.domains.values,
 		States:   f.states.values,
 		PIDs:     f.pids.values,
+
+		Containers: f.containers.values,
+		Images:     f.images.values,
+		Namespaces: f.namespaces.values,
+		Pods:       f.pods.values,
 	}
 	for _, name := range f.users.values {
 		uid, err := strconv.ParseUint(name, 10, 32)

@@ -53,6 +53,21 @@ func (l *list[T]) Set(s string) error {
 	return nil
 }
 
+// take sets the values from the configuration file, as take does.
+func (l *list[T]) take(flags *pflag.FlagSet, name string, from []entry) error {
+	if len(from) == 0 || flags.Changed(name) {
+		return nil
+	}
+	// Another copy of the flag may hold these values too.
+	l.values, l.texts = nil, nil
+	for _, e := range from {
+		if err := l.Set(e.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // oneOf parses a word of a vocabulary.
 func oneOf[T ~string](allowed ...T) func(string) (T, error) {
 	return func(s string) (T, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,6 +24,7 @@ func askSources() []string { return slices.Insert(slices.Clone(sources), 1, sour
 type lookFlags struct {
 	root, proc string
 	source     choice
+	runtimes   list[string]
 }
 
 func (f *lookFlags) add(cmd *cobra.Command, sources []string, usage string) {
@@ -30,6 +32,9 @@ func (f *lookFlags) add(cmd *cobra.Command, sources []string, usage string) {
 	cmd.Flags().StringVar(&f.root, "root", "/", "`DIR` where the host's root file system is seen")
 	cmd.Flags().StringVar(&f.proc, "proc", "/proc", "`DIR` where the host's proc file system is seen")
 	f.source.add(cmd, cmd.Flags(), "source", "", usage)
+	f.runtimes = list[string]{parse: parseRuntime, kind: "SOCKET"}
+	cmd.Flags().Var(&f.runtimes, "runtime-socket", "ask the container runtime at [docker:|containerd:|cri:]PATH instead of the usual ones (repeatable), or none")
+	completeRuntimes(cmd, "runtime-socket")
 	for _, name := range []string{"root", "proc"} {
 		_ = cmd.MarkFlagDirname(name)
 	}
@@ -41,6 +46,12 @@ func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
 	take(flags, "root", &f.root, c.Root)
 	take(flags, "proc", &f.proc, c.Proc)
 	take(flags, "source", &f.source.value, c.Source)
+	if err := f.runtimes.take(flags, "runtime-socket", c.RuntimeSockets); err != nil {
+		return err
+	}
+	if len(f.runtimes.values) > 1 && slices.Contains(f.runtimes.values, sensor.NoRuntimes) {
+		return misuse("", "--runtime-socket: %q stands alone", sensor.NoRuntimes)
+	}
 	for _, d := range []struct{ flag, dir string }{{"root", f.root}, {"proc", f.proc}} {
 		fi, err := os.Stat(d.dir)
 		if err != nil {
@@ -54,7 +65,9 @@ func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
 }
 
 func (f *lookFlags) options() sensor.Options {
-	return sensor.Options{Root: f.root, Proc: f.proc, Source: f.source.value, Version: buildVersion().Version}
+	return sensor.Options{
+		Root: f.root, Proc: f.proc, Source: f.source.value, Runtimes: f.runtimes.values, Version: buildVersion().Version,
+	}
 }
 
 // askFlags are the flags of the commands that a running sensor answers or, where
@@ -62,6 +75,9 @@ func (f *lookFlags) options() sensor.Options {
 type askFlags struct {
 	lookFlags
 	socket typed[string]
+	// others says that the command line names runtimes: those of the configuration
+	// are the running sensor's too.
+	others bool
 }
 
 func (f *askFlags) add(cmd *cobra.Command) {
@@ -73,20 +89,36 @@ func (f *askFlags) settle(flags *pflag.FlagSet, c *config) error {
 	if err := f.socket.take(flags, "socket", c.Socket); err != nil {
 		return err
 	}
+	f.others = flags.Changed("runtime-socket")
 	return f.lookFlags.settle(flags, c)
 }
 
 // ask says whom to ask. The running sensor speaks for this machine as it sees it,
-// so it is not asked about what was mounted elsewhere.
+// so it is not asked about what was mounted elsewhere, nor what other runtimes than
+// its own tell.
 func (f *askFlags) ask() ask {
 	a := ask{socket: f.socket.value, scan: f.options()}
 	switch {
 	case f.source.value == sourceDaemon:
 		a.daemon, a.scan.Source = only, sensor.SourceAuto
-	case f.source.value == sensor.SourceAuto && f.root == "/" && f.proc == "/proc":
+	case f.source.value == sensor.SourceAuto && f.root == "/" && f.proc == "/proc" && !f.others:
 		a.daemon = first
 	}
 	return a
+}
+
+// completeRuntimes offers the ways to speak to a runtime, and else names of files.
+func completeRuntimes(cmd *cobra.Command, flag string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if strings.HasPrefix(begun, "/") {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		words := []cobra.Completion{sensor.NoRuntimes}
+		for _, p := range runtimeProtocols {
+			words = append(words, p+":")
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
 }
 
 // addSocket declares --socket.

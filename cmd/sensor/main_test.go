@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +103,7 @@ func (a answers) read(kind string, document any) error {
 
 func (a answers) Scan(_ context.Context, opts sensor.Options) (*sensor.Report, error) {
 	opts.Log.Debug("asked for the source " + opts.Source)
+	opts.Log.Debug("of the runtimes " + strings.Join(opts.Runtimes, " "))
 	opts.Log.Warn("a name like \x1b[31m\nthis")
 	r := &sensor.Report{}
 	return r, a.read("report", r)
@@ -126,6 +128,6 @@ func (a answers) Run(_ context.Context, opts sensor.Options) error {
 	}
 	opts.Log.Info("asked to run", zap.String("root", opts.Root), zap.String("source", opts.Source), zap.String("state", filepath.Base(l.StateDir)),
 		zap.String("tier", l.Tier), zap.Int("ring", l.RingBytes), zap.Duration("sweep", l.Sweep), zap.Duration("settle", l.Settle),
-		zap.Duration("retention", l.Retention), zap.Strings("sinks", names), zap.String("odd", "\x1b\n\u202e\x7f\U000e0001"))
+		zap.Duration("retention", l.Retention), zap.Strings("sinks", names), zap.Strings("runtimes", opts.Runtimes), zap.String("odd", "\x1b\n\u202e\x7f\U000e0001"))
 	return l.Attached()
 }

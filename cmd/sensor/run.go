@@ -2,6 +2,7 @@ package main
 
 import (
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,14 +75,19 @@ Signals:
 Under systemd, run tells when it is ready and serves the watchdog (Type=notify or
 notify-reload). The log is at level info unless --log-level says otherwise.
 
+Containers are named, and compared with what their images are now, as the runtimes tell
+that listen where Docker, Podman, containerd, k3s and CRI-O usually do; --runtime-socket
+names other ones, or none. They are only asked, and need not be believed.
+
 Times are written 300ms, 90s, 12h or 30d. Each flag but --log-format is also a key of
-the configuration file, with "_" for "-".
+the configuration file, with "_" for "-"; runtime_sockets there is a list.
 
 Exit codes: 0 it was told to end, 2 usage, 3 it could not go on.`,
 		Example: `  sensor run
   sensor run --socket /run/sensor/sensor.sock --socket-group adm
   sensor run --metrics 127.0.0.1:9911 --sweep 1h
   sensor run --tier perf --log-level debug
+  sensor run --runtime-socket /run/docker.sock --runtime-socket cri:/run/other/cri.sock
   systemctl enable --now sensor`,
 		Args: exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -191,6 +197,7 @@ func (o *runOptions) waiting(anew *runOptions) []string {
 		{"root", o.run.Root == anew.run.Root},
 		{"proc", o.run.Proc == anew.run.Proc},
 		{"source", o.run.Source == anew.run.Source},
+		{"runtime_sockets", slices.Equal(o.run.Runtimes, anew.run.Runtimes)},
 		{"socket", o.socket == anew.socket},
 		{"socket_mode", o.socketMode == anew.socketMode},
 		{"socket_group", o.socketGroup == anew.socketGroup},

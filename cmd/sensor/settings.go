@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/patchsensor/patchsensor/sensor"
 )
 
 // maxSocketName is the longest name of the socket in bytes: sun_path of unix(7)
@@ -26,6 +29,26 @@ func parseSocket(s string) (string, error) {
 		return "", fmt.Errorf("%d bytes are more than the %d that a unix socket's name may have", len(s), maxSocketName)
 	}
 	return filepath.Clean(s), nil
+}
+
+// runtimeProtocols are the ways to speak to container runtimes.
+var runtimeProtocols = []string{"docker", "containerd", "cri"}
+
+// parseRuntime takes the socket of a container runtime as sensor.Options.Runtimes has
+// it: its absolute path, which "docker:", "containerd:" or "cri:" may precede, or
+// sensor.NoRuntimes.
+func parseRuntime(s string) (string, error) {
+	if s == sensor.NoRuntimes {
+		return s, nil
+	}
+	path := s
+	if protocol, rest, ok := strings.Cut(s, ":"); ok && slices.Contains(runtimeProtocols, protocol) {
+		path = rest
+	}
+	if _, err := parseAbsolute(path); err != nil {
+		return "", fmt.Errorf("%w, such as /run/docker.sock or containerd:/run/containerd/containerd.sock, or %s", err, sensor.NoRuntimes)
+	}
+	return s, nil
 }
 
 func parseAbsolute(s string) (string, error) {

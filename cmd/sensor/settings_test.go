@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,8 @@ func TestParseSettings(t *testing.T) {
 		{"mode", takes(parseMode), []string{"0660", "600", "0666", "0640"}, []string{"", "0400", "0661", "777", "1660", "0x1b0", "-1", "rw-rw----"}},
 		{"group", takes(parseGroup), []string{"", "adm", "1000", "domain-admins"}, []string{"a:b", "a b", "a\n", "/a"}},
 		{"ring", takes(parseRing), []string{"0", "4096", "1073741824"}, []string{"", "1", "2048", "4097", "12288", "2147483648", "-4096", "4k", "0x1000"}},
+		{"runtime", takes(parseRuntime), []string{"none", "/run/docker.sock", "docker:/s", "containerd:/run/c.sock", "cri:/run/a:b"},
+			[]string{"", "docker", "docker:", "cri:s", "podman:/run/podman.sock", "docker:none", "None", "unix:///run/docker.sock", "/a\x00b"}},
 		{"sweep", takes(parseSweep), []string{"off", "1s", "7d"}, []string{"", "never", "0", "-1s", "OFF"}},
 		{"address", takes(parseAddress), []string{"", "127.0.0.1:9911", "127.1.2.3:1", "[::1]:80", "[::ffff:127.0.0.1]:80", "localhost:0"},
 			[]string{"9911", ":9911", "0.0.0.0:1", "[::]:1", "10.0.0.1:80", "example.org:80", "[::1%lo]:", "localhost", "::1", "a:b", "a:65536", "a:-1", "a:"}},
@@ -108,19 +111,20 @@ func TestSettleAgain(t *testing.T) {
 	if err := cmd.ParseFlags([]string{"--sweep", "1h"}); err != nil {
 		t.Fatal(err)
 	}
-	first, err := parseConfig(strings.NewReader("sweep: 2h\ntier: perf\nsettle: 1s\nsocket: /s\nsource: maps\n"), "f")
+	first, err := parseConfig(strings.NewReader("sweep: 2h\ntier: perf\nsettle: 1s\nsocket: /s\nsource: maps\nruntime_sockets: [/a, cri:/b]\n"), "f")
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, err := flags.settle(cmd.Flags(), first)
-	if err != nil || before.run.Live.Sweep != time.Hour || before.run.Live.Tier != "perf" || before.run.Source != sensor.SourceMaps {
+	if err != nil || before.run.Live.Sweep != time.Hour || before.run.Live.Tier != "perf" || before.run.Source != sensor.SourceMaps ||
+		!slices.Equal(before.run.Runtimes, []string{"/a", "cri:/b"}) {
 		t.Fatalf("%+v, %v", before, err)
 	}
 	after, err := flags.settle(cmd.Flags(), &config{})
-	if err != nil || after.run.Live.Sweep != time.Hour || after.socket != sensor.DefaultSocket {
+	if err != nil || after.run.Live.Sweep != time.Hour || after.socket != sensor.DefaultSocket || len(after.run.Runtimes) > 0 {
 		t.Fatalf("%+v, %v", after, err)
 	}
-	if got := strings.Join(before.waiting(&after), " "); got != "source socket tier settle" {
+	if got := strings.Join(before.waiting(&after), " "); got != "source runtime_sockets socket tier settle" {
 		t.Errorf("waiting: %s", got)
 	}
 }

@@ -38,18 +38,25 @@ older than what is installed.
 
 The running sensor ("sensor run") answers, and the output says "source: daemon". Where
 none runs, or it does not answer this user, stale looks at every process once; so it
-does with another --root or --proc. --source says otherwise: daemon asks the running
-sensor or fails; bpf, procmap and maps look, each in its way.
+does with another --root, --proc or --runtime-socket. --source says otherwise: daemon asks
+the running sensor or fails; bpf, procmap and maps look, each in its way.
 
 States:
   missing   a file that runs is gone and nothing newer replaces it: do NOT restart
   stale     other code is installed than the code that runs: act on the remedy
   unknown   it cannot be told; never counted as fine
+  effective a container whose image has a newer one under its name in which nothing
+            that runs differs: no alarm, counted below the table and shown by wide
+
+Containers are judged in their own root, with their own packages. Their runtimes tell
+their names and what the references of their images name now (reason image-superseded).
+"+drift" says that the newer code was put into the running container: it takes a new
+image to keep it. --runtime-socket names the runtimes to ask, or none.
 
 Output (-o):
   table     for people; fits the terminal, is complete in a pipe
-  wide      the same with processes, files, build IDs, users and cgroups, and with
-            each unknown workload
+  wide      the same with processes, files, build IDs, users, cgroups, images and
+            layers, with each unknown workload, and with each superseded image
   json      the whole report, schema sensor.report/v1
   jsonl     one finding a line, each with the host and the time of the scan
   csv       one row for each workload and package, and one for its files that belong
@@ -61,8 +68,12 @@ With jsonl, csv and names, warnings go to standard error.
 Filters may be repeated: one of the values must match, and each filter given.
 A workload is listed as a whole when it matches. What may match but cannot be
 told is counted, and then the exit code is not 0.
+  --container  the name (in a pod, its own or NAMESPACE/POD/NAME), or 4 or more digits
+               with which its ID begins
+  --image      the reference, with or without tag, digest and docker.io/library/, or 4
+               or more digits with which the image's ID begins
 
-Patterns (--exclude, --package, --unit): "*" stands for any characters but "/",
+Patterns (--exclude, and filters by names): "*" stands for any characters but "/",
 "**" for any, "?" for one, "[a-z]" for one of a set, "\" takes the next character
 as it is; a pattern that ends in "/" covers everything below. --exclude takes
   uid:N     the processes of that user
@@ -79,11 +90,13 @@ Exit codes:
   sensor stale -o wide --unit ssh
   sensor stale --package openssl --package 'libssl*'
   sensor stale --cve CVE-2026-12345 || echo "not yet safe"
+  sensor stale --image nginx --namespace 'shop-*'
+  sensor stale --container web-1 -o wide
   sensor stale -o json | jq '.findings[] | .workload.name'
   sensor stale -o names --action restart --unit '*.service' |
       xargs -r -d '\n' systemctl restart --
   sensor stale --exclude '/opt/java/' --exclude 'user@*.service' --exclude uid:1000
-  sensor stale --root /host --proc /host/proc`,
+  sensor stale --root /host --proc /host/proc --runtime-socket /host/run/docker.sock`,
 		Args: exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := loadConfig(a.config)

@@ -22,15 +22,10 @@ func (o *staleOptions) whole() bool {
 	return o.output == "json" && o.filter.Empty() && o.exclude.Empty()
 }
 
-// seen reports whether a filter has to know what was looked at.
-func (o *staleOptions) seen() bool {
-	return len(o.filter.PIDs)+len(o.filter.Units)+len(o.filter.UIDs) > 0
-}
-
 // ofDaemon asks the running sensor for no more than is needed.
 func (o *staleOptions) ofDaemon(ctx context.Context, d daemon) (found, error) {
 	if !o.whole() {
-		r, err := d.Stale(ctx, o.seen())
+		r, err := d.Stale(ctx, o.filter.OfWhatRuns())
 		return found{Report: r}, err
 	}
 	raw, err := d.StaleRaw(ctx, false)

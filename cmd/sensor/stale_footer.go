@@ -164,6 +164,29 @@ func pidText(x *sensor.Finding) string {
 	return orUnknown(strings.Join(pids, " "))
 }
 
+// superseded counts the containers whose image has a newer one under its name in
+// which nothing differs that they run.
+func (v *view) superseded(p *printer) {
+	n := 0
+	for i := range v.Findings {
+		if x := &v.Findings[i]; x.State == sensor.Effective && x.Reason == sensor.ImageSuperseded {
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	runs, them := "runs a superseded image", "it"
+	if n > 1 {
+		runs, them = "run superseded images", "them"
+	}
+	p.printf("\n%s %s in which nothing that runs differs", count(n, "container", "containers"), runs)
+	if !v.wide {
+		p.printf(" (-o wide lists %s)", them)
+	}
+	p.printf(".\n")
+}
+
 // unknowns counts what could not be judged by its reason.
 func (v *view) unknowns(p *printer) {
 	if v.Summary.Unknown == 0 {

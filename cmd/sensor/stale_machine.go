@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"io"
@@ -49,12 +50,13 @@ func writeLines(w io.Writer, r *sensor.Report) error {
 	return nil
 }
 
-// writeNames writes the name of each workload once.
+// writeNames writes the name of each workload once, but not of one for which there is
+// nothing to do.
 func writeNames(w io.Writer, r *sensor.Report) error {
 	b := bufio.NewWriter(w)
 	seen := map[string]bool{}
 	for i := range r.Findings {
-		if name := r.Findings[i].Workload.Name; !seen[name] {
+		if name := r.Findings[i].Workload.Name; r.Findings[i].State != sensor.Effective && !seen[name] {
 			seen[name] = true
 			b.WriteString(escape(name))
 			b.WriteByte('\n')
@@ -69,13 +71,14 @@ var csvHeader = []string{
 	"action", "target", "command", "disruptive", "why",
 	"manager", "package", "source", "arch", "loaded_version", "evidence", "installed_version", "cves", "urgency",
 	"pids", "uids", "files",
+	"namespace", "pod", "layer",
 }
 
 // writeCSV writes one row for each finding and package; files of no package
 // have a row with an empty one. pids, uids, cves and files hold several values
 // with a space between; files are quoted for a shell where they need it.
 // "unknown" stands for a list of CVEs that is not known. The form is that of
-// RFC 4180, but lines end in a newline alone.
+// RFC 4180, but lines end in a newline alone. Columns are only ever added, at the end.
 func writeCSV(w io.Writer, r *sensor.Report) error {
 	enc := csv.NewWriter(w)
 	if err := enc.Write(csvHeader); err != nil {
@@ -119,12 +122,20 @@ func csvRow(r *sensor.Report, x *sensor.Finding, p *sensor.Package) []string {
 	if x.Workload.Container != nil {
 		container = *x.Workload.Container
 	}
+	var pod sensor.Pod
+	if x.Workload.Pod != nil {
+		pod = *x.Workload.Pod
+	}
+	layer := ""
+	if p.Layer != nil {
+		layer = p.Layer.Digest
+	}
 	since := ""
 	if x.Since != nil {
 		since = x.Since.UTC().Format(time.RFC3339Nano)
 	}
 	cves := strings.Join(p.CVEs, " ")
-	if p.CVEs == nil {
+	if p.CVEs == nil && x.State != sensor.Effective {
 		cves = "unknown"
 	}
 	pids, uids := processesOf(x, p.Name)
@@ -136,8 +147,9 @@ func csvRow(r *sensor.Report, x *sensor.Finding, p *sensor.Package) []string {
 		r.Host.Name, r.ScannedAt.UTC().Format(time.RFC3339Nano), x.ID, string(x.State), string(x.Reason), string(x.Domain), since,
 		x.Workload.Kind, x.Workload.Name, container.Name, container.Image, x.Workload.Cgroup,
 		string(x.Remedy.Action), x.Remedy.Target, shellCommand(x.Remedy.Command), strconv.FormatBool(x.Remedy.Disruptive), x.Remedy.Why,
-		p.Manager, p.Name, p.Source, p.Arch, p.Loaded.Version, string(p.Loaded.Evidence), p.Installed.Version, cves, p.Urgency,
+		p.Manager, p.Name, p.Source, p.Arch, p.Loaded.Version, string(p.Loaded.Evidence), p.Installed.Version, cves, cmp.Or(p.Urgency, x.Urgency),
 		strings.Join(pids, " "), strings.Join(uids, " "), strings.Join(files, " "),
+		pod.Namespace, pod.Name, layer,
 	}
 	for i := range row {
 		row[i] = csvCell(row[i])

@@ -40,7 +40,7 @@ func (v *view) write(out *screen) {
 		{head: "REMEDY", min: 12, drop: true},
 	}}
 	for i := range v.Findings {
-		if x := &v.Findings[i]; x.State != sensor.Unknown || v.unknown {
+		if x := &v.Findings[i]; v.shows(x) {
 			v.rows(&t, x, out.width > 0 && !v.wide)
 		}
 	}
@@ -57,8 +57,21 @@ func (v *view) write(out *screen) {
 	for _, action := range []sensor.Action{sensor.Restart, sensor.Redeploy, sensor.Reboot} {
 		v.remedies(out.printer, action)
 	}
+	v.superseded(out.printer)
 	v.unknowns(out.printer)
 	v.warnings(out.printer, out.width > 0 && !v.wide)
+}
+
+// shows reports whether the table has a finding. What is unknown is counted below,
+// and what is no alarm is only mentioned there.
+func (v *view) shows(x *sensor.Finding) bool {
+	switch x.State {
+	case sensor.Unknown:
+		return v.unknown
+	case sensor.Effective:
+		return v.wide
+	}
+	return true
 }
 
 // rows adds a finding, with a further row for each further package.
@@ -70,8 +83,8 @@ func (v *view) rows(t *table, x *sensor.Finding, brief bool) {
 	}
 	t.add(
 		cell{text: string(x.State), style: stateStyle(x.State)},
-		cell{text: x.Workload.Name},
-		cell{text: string(x.Reason)},
+		v.workload(x),
+		cell{text: reasonText(x)},
 		packages[0][0],
 		packages[0][1],
 		v.since(x.Since),
@@ -83,6 +96,24 @@ func (v *view) rows(t *table, x *sensor.Finding, brief bool) {
 	if v.wide {
 		t.rows[len(t.rows)-1].below = func(p *printer) { v.details(p, x) }
 	}
+}
+
+// workload names the thing to act on, in wide with the image that a container is of.
+func (v *view) workload(x *sensor.Finding) cell {
+	c := cell{text: x.Workload.Name}
+	if k := x.Workload.Container; v.wide && k != nil && k.Image != "" {
+		c.text += " (" + k.Image + ")"
+	}
+	return c
+}
+
+// reasonText is the reason, and that it will be back with a new container.
+func reasonText(x *sensor.Finding) string {
+	text := string(x.Reason)
+	if x.Drift {
+		text += "+drift"
+	}
+	return text
 }
 
 func stateStyle(s sensor.State) style {
@@ -109,6 +140,8 @@ func packageCells(x *sensor.Finding) [][2]cell {
 		case len(files) > 1:
 			more := fmt.Sprintf(" and %d more", len(files)-1)
 			pairs = append(pairs, [2]cell{{text: files[0] + more + " (no package)", short: files[0] + more}, {text: "?"}})
+		case x.State == sensor.Effective:
+			pairs = append(pairs, [2]cell{{text: "-"}, {text: "-"}})
 		default:
 			pairs = append(pairs, [2]cell{{text: "-"}, {text: "?"}})
 		}
@@ -224,16 +257,25 @@ func (v *view) details(p *printer, x *sensor.Finding) {
 	}
 	line("kind", x.Workload.Kind+" in domain "+string(x.Domain))
 	if c := x.Workload.Container; c != nil {
-		line("container", strings.Join(slices.DeleteFunc([]string{c.Name, c.ID, c.Runtime, c.Image, c.ImageID}, empty), " "))
+		line("container", words(c.Name, c.ID, c.Runtime))
+		line("image", words(c.Image, c.ImageID))
 	}
 	if d := x.Workload.Pod; d != nil {
-		line("pod", d.Namespace+"/"+d.Name+" of "+d.OwnerKind+" "+d.OwnerName)
+		text := d.Namespace + "/" + d.Name
+		if owner := words(d.OwnerKind, d.OwnerName); owner != "" {
+			text += " of " + owner
+		}
+		line("pod", text)
 	}
 	line("cgroup", x.Workload.Cgroup)
 	line("why", x.Remedy.Why)
+	line("urgency", x.Urgency)
 	for _, k := range x.Packages {
-		line("package", packageText(&k))
+		line("package", packageText(x, &k))
 		line("", strings.Join(k.CVEs, " "))
+		if k.Layer != nil {
+			line("layer", layerText(k.Layer))
+		}
 	}
 	for i := range x.Processes {
 		q := &x.Processes[i]
@@ -257,9 +299,12 @@ func (v *view) details(p *printer, x *sensor.Finding) {
 	}
 }
 
-func empty(s string) bool { return s == "" }
+// words are those that there are.
+func words(list ...string) string {
+	return strings.Join(slices.DeleteFunc(list, func(s string) bool { return s == "" }), " ")
+}
 
-func packageText(p *sensor.Package) string {
+func packageText(x *sensor.Finding, p *sensor.Package) string {
 	text := p.Name
 	if p.Arch != "" {
 		text += ":" + p.Arch
@@ -273,7 +318,7 @@ func packageText(p *sensor.Package) string {
 		text += ", loaded version not known"
 	}
 	if p.Installed.Version != "" {
-		text += ", installed " + p.Installed.Version
+		text += ", " + whereNewer(x) + " " + p.Installed.Version
 	}
 	if p.Installed.State != "" {
 		text += " (" + p.Installed.State + ")"

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -152,6 +153,18 @@ func TestErrorsAreUnsure(t *testing.T) {
 	}
 }
 
+// What the sensor says of a runtime's socket is a mistake in what was given.
+func TestErrRuntimeIsMisuse(t *testing.T) {
+	state := t.TempDir()
+	for _, args := range [][]string{{"stale"}, {"explain", "1"}, {"doctor"}, {"run", "--keep-privileges", "--state-dir", state, "--socket", state + "/s"}} {
+		env := scripted(failing{fmt.Errorf("%w: odd", sensor.ErrRuntime)})
+		env.stdout, env.stderr = io.Discard, io.Discard
+		if code := run(context.Background(), append(args, "--config", "/dev/null"), env); code != exitUsage {
+			t.Errorf("%v: exit code %d, want %d", args, code, exitUsage)
+		}
+	}
+}
+
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
@@ -188,7 +201,7 @@ func FuzzParseConfig(f *testing.F) {
 	for _, s := range []string{
 		"", "exclude: [a, 'uid:0']\nsource: maps\n", "exclude: &a [*a]", "source: {", "- x", "a: b", "source: ~",
 		"sweep: off\nsettle: 1s\nretention: 7d\nring_bytes: 4096\ntier: perf\n", "socket: /run/x\nsocket_mode: 0600\nsocket_group: adm\nstate_dir: /x\nmetrics: '[::1]:1'\n",
-		"exclude: [&x a, *x]", "<<: {source: maps}", "source: !!binary aGk=", "\xff", "---\n---\n", "output: csv\nroot: /x",
+		"runtime_sockets: [none]", "runtime_sockets: [docker:/a, /b]\n", "runtime_sockets: [none, none]", "exclude: [&x a, *x]", "<<: {source: maps}", "source: !!binary aGk=", "\xff", "---\n---\n", "output: csv\nroot: /x",
 	} {
 		f.Add(s)
 	}
@@ -200,7 +213,7 @@ func FuzzParseConfig(f *testing.F) {
 			}
 			return
 		}
-		for _, e := range append(c.Exclude, c.Source, c.Color, c.Root, c.Proc, c.Output, c.Socket, c.SocketMode, c.SocketGroup,
+		for _, e := range append(append(c.Exclude, c.RuntimeSockets...), c.Source, c.Color, c.Root, c.Proc, c.Output, c.Socket, c.SocketMode, c.SocketGroup,
 			c.StateDir, c.Tier, c.RingBytes, c.Sweep, c.Settle, c.Retention, c.Metrics) {
 			if e.Line < 0 || e.Line == 0 && e.Value != "" {
 				t.Fatalf("%+v stands on no line", e)
@@ -217,7 +230,7 @@ func FuzzParseConfig(f *testing.F) {
 		}
 		live := o.run.Live
 		if live.Sweep == 0 || live.Settle <= 0 || live.Retention <= 0 || !filepath.IsAbs(live.StateDir) || !filepath.IsAbs(o.socket) ||
-			len(o.socket) > maxSocketName || o.socketMode&^0o666 != 0 || !slices.Contains(tiers, live.Tier) {
+			len(o.socket) > maxSocketName || len(o.run.Runtimes) != len(c.RuntimeSockets) || o.socketMode&^0o666 != 0 || !slices.Contains(tiers, live.Tier) {
 			t.Fatalf("accepted %+v", o)
 		}
 	})

@@ -103,6 +103,9 @@ func findingText(x *sensor.Finding) string {
 	case sensor.Stale:
 		return runsText(x) + some(olderCode(x)) + "; " + adviceText(x)
 	}
+	if x.State == sensor.Effective {
+		return "runs nothing that is older: " + string(x.Reason)
+	}
 	return "cannot be judged: " + string(x.Reason)
 }
 
@@ -138,7 +141,7 @@ func olderCode(x *sensor.Finding) []string {
 			text = "an older " + p.Name
 		}
 		if p.Installed.Version != "" {
-			text += " while " + p.Installed.Version + " is installed"
+			text += " while " + p.Installed.Version + " is " + whereNewer(x)
 		}
 		if c := cves(&p); len(p.CVEs) > 0 {
 			text += " (CVEs: " + c.text + ")"
@@ -146,6 +149,14 @@ func olderCode(x *sensor.Finding) []string {
 		parts = append(parts, text)
 	}
 	return parts
+}
+
+// whereNewer says where the version stands that a package has now.
+func whereNewer(x *sensor.Finding) string {
+	if x.Reason == sensor.ImageSuperseded {
+		return "in the newer image"
+	}
+	return "installed"
 }
 
 // some lists the first few.

@@ -23,6 +23,10 @@ type Filter struct {
 	States   []sensor.State
 	PIDs     []int
 	UIDs     []uint32
+
+	// What only containers have. Namespaces are those of Kubernetes.
+	Containers, Images []Ident
+	Namespaces, Pods   []Glob
 }
 
 // answer is three-valued, ordered so that min is "and" and max is "or".
@@ -36,8 +40,14 @@ const (
 
 // Empty reports whether the filter keeps everything.
 func (f *Filter) Empty() bool {
-	return len(f.Packages) == 0 && len(f.CVEs) == 0 && len(f.Units) == 0 && len(f.Actions) == 0 &&
-		len(f.Domains) == 0 && len(f.States) == 0 && len(f.PIDs) == 0 && len(f.UIDs) == 0
+	return len(f.Packages) == 0 && len(f.CVEs) == 0 && len(f.Actions) == 0 &&
+		len(f.Domains) == 0 && len(f.States) == 0 && !f.OfWhatRuns()
+}
+
+// OfWhatRuns reports whether it asks for processes and workloads, which must have been
+// looked at for an answer: then the report has to hold what was.
+func (f *Filter) OfWhatRuns() bool {
+	return len(f.PIDs)+len(f.Units)+len(f.UIDs) > 0 || f.ofContainers()
 }
 
 // Apply returns the report with the findings that match and a summary of
@@ -50,17 +60,21 @@ func (f *Filter) Apply(r *sensor.Report) *sensor.Report {
 	}
 	out := *r
 	out.Findings = make([]sensor.Finding, 0, len(r.Findings))
-	perhaps := 0
+	perhaps, unnamed := 0, 0
 	for i := range r.Findings {
 		switch f.match(&r.Findings[i]) {
 		case yes:
 			out.Findings = append(out.Findings, r.Findings[i])
 		case maybe:
-			perhaps++
+			if f.matchContained(containedIn(&r.Findings[i].Workload)) == maybe {
+				unnamed++
+			} else {
+				perhaps++
+			}
 		}
 	}
 	out.Summary = summarize(r.Summary, out.Findings)
-	out.Warnings = relevant(r.Warnings, out.Summary.Unknown > 0)
+	out.Warnings = f.relevant(r.Warnings, out.Summary.Unknown > 0, r.Seen)
 	out.Complete = r.Complete || len(out.Warnings) == 0
 	if perhaps > 0 {
 		out.Complete = false
@@ -70,11 +84,23 @@ func (f *Filter) Apply(r *sensor.Report) *sensor.Report {
 			Help:    "without --package and --cve they are shown",
 		})
 	}
-	if !f.saw(r.Seen) {
+	if unnamed > 0 {
 		out.Complete = false
 		out.Warnings = append(out.Warnings, sensor.Warning{
 			Subject: "filter",
-			Message: "no process was looked at that --pid, --unit and --user ask for",
+			Message: fmt.Sprintf("containers that may match, no runtime tells their names, images or pods: %d", unnamed),
+			Help:    "\"sensor doctor\" says which runtimes answer; without --container, --image, --namespace and --pod they are shown",
+		})
+	}
+	if !f.saw(r.Seen) {
+		flags := "--pid, --unit and --user"
+		if f.ofContainers() {
+			flags = "--pid, --unit, --user, --container, --image, --namespace and --pod"
+		}
+		out.Complete = false
+		out.Warnings = append(out.Warnings, sensor.Warning{
+			Subject: "filter",
+			Message: "no process was looked at that " + flags + " ask for",
 			Help:    "it does not run, or is called otherwise: \"sensor explain PID\" names a process's workload",
 		})
 	}
@@ -87,24 +113,40 @@ func (f *Filter) saw(seen []sensor.Seen) bool {
 	if seen == nil {
 		return true
 	}
-	for _, s := range seen {
-		if min(among(f.PIDs, s.PID), among(f.UIDs, s.UID), f.matchName(s.Workload)) == yes {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(seen, f.asks)
+}
+
+// asks reports whether a process is one that the filter asks about, whatever it runs.
+func (f *Filter) asks(s sensor.Seen) bool {
+	return min(among(f.PIDs, s.PID), among(f.UIDs, s.UID), f.matchName(s.Workload), f.matchContained(containerOf(&s))) == yes
 }
 
 // relevant leaves out the warnings that count unknown findings when none of these
-// is left: what could not be judged then is not what was asked about.
-func relevant(list []sensor.Warning, unknown bool) []sensor.Warning {
+// is left, and those about containers in general when no container was asked about: what
+// could not be judged then is not what was asked about.
+func (f *Filter) relevant(list []sensor.Warning, unknown bool, seen []sensor.Seen) []sensor.Warning {
 	out := make([]sensor.Warning, 0, len(list))
 	for _, w := range list {
-		if unknown || (w.Subject != sensor.SubjectProcesses && w.Subject != sensor.SubjectFindings) {
-			out = append(out, w)
+		switch w.Subject {
+		case sensor.SubjectProcesses, sensor.SubjectFindings:
+			if !unknown {
+				continue
+			}
+		case sensor.SubjectContainers:
+			if !f.asksContainers(seen) {
+				continue
+			}
 		}
+		out = append(out, w)
 	}
 	return out
+}
+
+// asksContainers reports whether any process in a container may be asked about.
+func (f *Filter) asksContainers(seen []sensor.Seen) bool {
+	return seen == nil || slices.ContainsFunc(seen, func(s sensor.Seen) bool {
+		return s.ContainerID != "" && f.asks(s)
+	})
 }
 
 func (f *Filter) match(x *sensor.Finding) answer {
@@ -113,6 +155,7 @@ func (f *Filter) match(x *sensor.Finding) answer {
 		among(f.Domains, x.Domain),
 		among(f.States, x.State),
 		f.matchName(x.Workload.Name),
+		f.matchContained(containedIn(&x.Workload)),
 		f.matchProcess(x),
 		f.matchPackage(x),
 		f.matchCVE(x),
@@ -190,6 +233,10 @@ func ownerOpen(x *sensor.Finding) bool {
 func (f *Filter) matchCVE(x *sensor.Finding) answer {
 	if len(f.CVEs) == 0 {
 		return yes
+	}
+	if x.State == sensor.Effective {
+		// Nothing that it runs is older.
+		return f.namedCVE(x, no)
 	}
 	if len(x.Packages) == 0 || ownerOpen(x) {
 		return f.namedCVE(x, maybe)

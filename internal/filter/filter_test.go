@@ -168,3 +168,21 @@ func TestFilterAsksForWhatWasNotSeen(t *testing.T) {
 		}
 	}
 }
+
+// What is not known of containers does not matter to who asks about something else.
+func TestWarningsAboutContainers(t *testing.T) {
+	r := &sensor.Report{
+		Complete: false,
+		Warnings: []sensor.Warning{{Subject: sensor.SubjectContainers, Message: "2 are known to no runtime"}},
+		Seen: []sensor.Seen{
+			{PID: 1, Workload: "ssh.service"},
+			{PID: 2, Workload: "c1", ContainerID: "aaaa"},
+		},
+	}
+	for pid, complete := range map[int]bool{1: true, 2: false} {
+		f := Filter{PIDs: []int{pid}}
+		if got := f.Apply(r); got.Complete != complete {
+			t.Errorf("--pid %d: complete %t, warnings %v", pid, got.Complete, got.Warnings)
+		}
+	}
+}

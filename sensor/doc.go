@@ -50,6 +50,22 @@
 // truncated. Without proof, the modification time has to do, and the verdict says
 // that it is only likely.
 //
+// # Containers
+//
+// A container is one more view, judged like any other. Beside that:
+//
+//   - container.Find says by its cgroups which container a process is in; what a
+//     runtime says of PIDs decides nothing.
+//   - inventory.Inventory is what the runtimes say: names, images, layers, and what
+//     the reference of a container's image names now.
+//   - layer.Stack is a root, or an image, as the layers that it is made of: which of
+//     them shipped a file (Package.Layer), and whether what is newer was put into the
+//     container (Finding.Drift).
+//   - supersede compares what a container has loaded with the image that its
+//     reference names now.
+//   - What containers of one image have from it is looked at once (borrow), and its
+//     package database is parsed once.
+//
 // # A sensor that runs
 //
 //	err := sensor.New(sensor.Options{Live: sensor.LiveOptions{Sinks: sinks}}).Run(ctx)

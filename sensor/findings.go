@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/patchsensor/patchsensor/internal/owner"
 	"github.com/patchsensor/patchsensor/internal/proc"
 	"github.com/patchsensor/patchsensor/internal/workload"
@@ -80,6 +82,8 @@ func (sc *scan) report(ctx context.Context) *Report {
 	if len(r.Seen) == 0 {
 		sc.warnings.add(SubjectProcesses, errors.New("there was none to look at"), "is "+sc.fs.Dir()+" a procfs?")
 	}
+	sc.log.Debug("judged", zap.Int("processes", len(sc.processes)), zap.Int("roots", len(sc.views)),
+		zap.Int("files", len(sc.files)), zap.Int("databases_parsed", sc.parsed))
 	r.Warnings = sc.warnings.all()
 	r.Complete = len(r.Warnings) == 0
 	return r

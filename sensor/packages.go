@@ -80,6 +80,7 @@ func (sc *scan) packagesOf(v *view) *packages {
 			sc.containers.shared[chain] = v.db
 		}
 		db, err := m.open(v.root)
+		sc.parsed++
 		switch {
 		case noDatabase(err):
 			continue

@@ -33,6 +33,7 @@ type scan struct {
 	files     map[*snapshot.File]*loaded
 	order     []*class // classes as they were met
 	databases map[file.ID]*packages
+	parsed    int // package databases
 	warnings  warnings
 	// inventory is what the container runtimes say; nil if none is asked.
 	inventory  *inventory.Inventory

@@ -126,6 +126,7 @@ func (sc *scan) imagePackages(ctx context.Context, image workload.Image) (*packa
 	pk.tree = stack
 	for _, m := range managers() {
 		db, err := m.open(stack)
+		sc.parsed++
 		if noDatabase(err) {
 			continue
 		}

@@ -13,8 +13,8 @@ import (
 )
 
 // forge holds what the herds are made of: the daemon, its library in two versions,
-// the daemon of crowds; and the loop.
-type forge struct{ idle, oldLib, newLib, crowd, loop string }
+// the daemon of crowds; the loop; and what runs in containers.
+type forge struct{ idle, oldLib, newLib, crowd, loop, flock string }
 
 //go:embed testdata
 var sources embed.FS
@@ -25,7 +25,7 @@ func build(dir string) (forge, error) {
 		return forge{}, err
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
-	f := forge{in("idle"), in("old.so"), in("new.so"), in("crowd"), in("loop")}
+	f := forge{in("idle"), in("old.so"), in("new.so"), in("crowd"), in("loop"), in("flock")}
 	idle, lib := in("testdata/idle.c"), in("testdata/lib.c")
 	for _, argv := range [][]string{
 		{"-o", f.idle, idle},
@@ -33,6 +33,7 @@ func build(dir string) (forge, error) {
 		{"-o", f.newLib, "-shared", "-fPIC", `-DVERSION="2"`, lib},
 		{"-o", f.crowd, "-static", in("testdata/crowd.c")},
 		{"-o", f.loop, in("testdata/loop.c")},
+		{"-o", f.flock, in("testdata/flock.c")},
 	} {
 		cmd := exec.Command("gcc", append([]string{"-O1", "-Wl,--build-id=sha1"}, argv...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {

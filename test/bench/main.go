@@ -28,7 +28,7 @@ func main() {
 	scale := flag.Int("scale", 2000, "size of the largest herd")
 	crowd := flag.Int("crowd", 10000, "size of the largest crowd")
 	pairs := flag.Int("pairs", 40, "pairs of laps with and without a sensor that runs")
-	part := flag.String("part", "", "only this part: once, loop, query or memory")
+	part := flag.String("part", "", "only this part: once, loop, query, memory or containers")
 	tier := flag.String("tier", "auto", "how a sensor that runs sees mappings")
 	flag.Parse()
 	b := &bench{ctx: context.Background(), out: os.Stdout, runs: *runs, limit: *limit, tier: *tier}
@@ -76,6 +76,7 @@ func (b *bench) all(part string, scale, crowd, pairs int) (err error) {
 			b.queries("current services, a library for each", size{processes: scale, current: true, executed: true, distinct: true})
 		}},
 		{"memory", func() { b.memory(crowd) }},
+		{"containers", func() { b.containers(scale / flockSize) }},
 	} {
 		if part == "" || part == p.name {
 			p.run()

@@ -33,7 +33,9 @@ func protocols() []protocol {
 		{"docker", func(s string) (inventory.Runtime, error) { return docker.New(s) },
 			[]string{"/run/docker.sock", "/run/podman/podman.sock"}},
 		{"cri", func(s string) (inventory.Runtime, error) { return cri.New(s) },
-			[]string{"/run/crio/crio.sock", "/run/cri-dockerd.sock"}},
+			// With Kubernetes containerd speaks it too, and says by which reference a
+			// container was asked for.
+			[]string{"/run/crio/crio.sock", "/run/cri-dockerd.sock", "/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"}},
 		{"containerd", func(s string) (inventory.Runtime, error) { return containerd.New(s) },
 			[]string{"/run/containerd/containerd.sock", "/run/docker/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"}},
 	}

@@ -76,3 +76,7 @@ type Layer struct {
 
 // ErrNoImage says that the local store has no such image (any more).
 var ErrNoImage = errors.New("no such image")
+
+// ErrNotServed says that something else listens at a socket than what was looked for
+// there: a containerd without the CRI, for one.
+var ErrNotServed = errors.New("this protocol is not spoken here")

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	grpcstatus "google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/patchsensor/patchsensor/internal/workload"
 )
 
 // Source is one runtime. It connects when first asked, and again after the connection
@@ -99,6 +101,9 @@ func (s *Source) learnName(ctx context.Context) error {
 		return nil
 	}
 	v, err := s.runtime.Version(ctx, &cri.VersionRequest{})
+	if grpcstatus.Code(err) == codes.Unimplemented {
+		return fmt.Errorf("cri: %w", workload.ErrNotServed)
+	}
 	if err != nil {
 		return fmt.Errorf("cri: version: %w", failed(ctx, err))
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -235,24 +236,32 @@ func (inv *Inventory) Others(ctx context.Context, id string) []workload.Image {
 // maxOthers bounds the images that are compared for hints.
 const maxOthers = 100
 
-// ask asks the runtime that names a container, and the others too if it does not tell
-// where the layers are.
+// ask asks the runtime that names a container and, if it does not tell where the layers
+// are, the others that know the container by the same reference: an image of the same
+// layers is the same one, whatever they call it.
 func (inv *Inventory) ask(ctx context.Context, id string, ask func(*source, context.Context, workload.Container) (workload.Image, error)) (workload.Image, error) {
-	best, err := workload.Image{}, fmt.Errorf("container %.12q: %w", id, ErrUnknown)
-	for i, e := range inv.entries(id) {
-		image, askErr := ask(e.source, ctx, e.container)
-		switch {
-		case i == 0:
-			best, err = image, askErr
-		case err == nil && askErr == nil && located(image) && !located(best):
-			// The two call it differently: Docker by its configuration or its index.
+	list := inv.entries(id)
+	if len(list) == 0 {
+		return workload.Image{}, fmt.Errorf("container %.12q: %w", id, ErrUnknown)
+	}
+	first := list[0].container
+	best, err := ask(list[0].source, ctx, first)
+	if err != nil || len(best.Layers) == 0 || located(best) {
+		return best, err
+	}
+	for _, e := range list[1:] {
+		c := e.container
+		c.Image = first.Image
+		if image, err := ask(e.source, ctx, c); err == nil && located(image) && sameLayers(image.Layers, best.Layers) {
 			best.Layers = image.Layers
-		}
-		if err != nil || located(best) {
 			break
 		}
 	}
-	return best, err
+	return best, nil
+}
+
+func sameLayers(a, b []workload.Layer) bool {
+	return slices.EqualFunc(a, b, func(x, y workload.Layer) bool { return x.Digest == y.Digest })
 }
 
 // located reports whether it is known where the layers are.

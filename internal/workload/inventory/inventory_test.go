@@ -218,6 +218,46 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// The runtime below is asked by the reference that the container was asked for, and
+// believed only about an image of the same layers.
+func TestImagesBelow(t *testing.T) {
+	layers := func(digest, dir string) []workload.Layer { return []workload.Layer{{Digest: digest, Dir: dir}} }
+	c := container("a")
+	cri := &fake{name: "cri-o", containers: []workload.Container{c}, named: map[string]workload.Image{"app:1": {ID: "config", Layers: layers("new", "")}}}
+	under := c
+	under.Image = "sha256:old"
+	below := &fake{name: "containerd", containers: []workload.Container{under}, named: map[string]workload.Image{
+		"sha256:old": {ID: "manifest1", Layers: layers("old", "/old")},
+		"app:1":      {ID: "manifest2", Layers: layers("new", "/new")},
+	}}
+	inv := New([]Socket{cri.at(t), below.at(t)}, Options{})
+	defer inv.Close()
+	ctx := context.Background()
+	inv.Refresh(ctx)
+	if i, err := inv.Current(ctx, "a"); err != nil || i.ID != "config" || i.Layers[0].Dir != "/new" {
+		t.Errorf("current %+v, %v", i, err)
+	}
+	below.set(func() { below.named["app:1"] = workload.Image{ID: "manifest3", Layers: layers("other", "/other")} })
+	inv.Refresh(ctx)
+	if i, err := inv.Current(ctx, "a"); err != nil || i.Layers[0].Dir != "" {
+		t.Errorf("current of other layers %+v, %v", i, err)
+	}
+}
+
+// What does not speak the protocol at a usual socket is no problem.
+func TestNotServed(t *testing.T) {
+	f := &fake{name: "cri", err: workload.ErrNotServed}
+	usual := f.at(t)
+	wanted := usual
+	wanted.Wanted = true
+	inv := New([]Socket{usual, wanted}, Options{})
+	defer inv.Close()
+	inv.Refresh(context.Background())
+	if p := inv.Problems(); len(p) != 1 || !errors.Is(p[0].Err, workload.ErrNotServed) {
+		t.Errorf("problems %v", p)
+	}
+}
+
 func TestSeek(t *testing.T) {
 	f := &fake{name: "docker"}
 	inv := New([]Socket{f.at(t)}, Options{})

@@ -56,6 +56,10 @@ func (s *source) list(ctx context.Context) {
 		return
 	}
 	list, err := within(ctx, s.timeout, r.Containers)
+	if errors.Is(err, workload.ErrNotServed) && !s.socket.Wanted {
+		s.failed(nil) // a usual place, with something else in it
+		return
+	}
 	if err != nil {
 		s.failed(err)
 		return

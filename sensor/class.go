@@ -110,6 +110,18 @@ func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 		c.err = l.err
 		return
 	}
+	if c.exe && l.shown == "/" {
+		// No program is called so: it is all that its mount shows.
+		base, name := sc.starter(c)
+		if base == nil {
+			c.err = errDetached
+			return
+		}
+		c.base = base
+		sc.lookAtShown(c, name)
+		f.ByName, f.WriteProtected = Unnamed, sc.exeProtected
+		return
+	}
 	var err error
 	var full string
 	if c.base, full, err = sc.locate(c.view, l.shown); err != nil {
@@ -120,10 +132,8 @@ func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 	}
 	if l.known && sc.detached(c.view, l.info.Mount) {
 		if c.base, full = sc.mountedIn(l.info.Mount), l.shown; c.base == nil {
-			if c.base, full = sc.starter(c); c.base == nil {
-				c.err = errDetached
-				return
-			}
+			c.err = errDetached
+			return
 		}
 	}
 	sc.lookAtShown(c, full)

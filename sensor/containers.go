@@ -59,7 +59,7 @@ func (sc *scan) rootOf(ctx context.Context, c *workload.Container) *containerRoo
 	if sc.inventory == nil || len(c.Rootfs.Lower) == 0 {
 		return r
 	}
-	stack, err := layer.Open(sc.root, c.Rootfs.Upper, c.Rootfs.Lower)
+	stack, err := layer.OpenUnmarked(sc.root, c.Rootfs.Upper, c.Rootfs.Lower)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) { // it is being removed
 			sc.warnings.add("layers of container "+c.Name, err, "")
@@ -118,6 +118,79 @@ func (sc *scan) chainOf(v *view, m manager) string {
 		return m.name + " " + layer.Key(c.Rootfs.Upper, c.Rootfs.Lower)
 	}
 	return ""
+}
+
+// sharedPackages is the package database of an image, as it was read in another container
+// of it, lately by a running sensor; nil if there is none.
+func (sc *scan) sharedPackages(chain string, v *view) *packages {
+	if chain == "" {
+		return nil
+	}
+	if pk := sc.containers.shared[chain]; pk != nil {
+		return pk
+	}
+	if sc.mem == nil || sc.mem.chains[chain] == nil {
+		return nil
+	}
+	kept := sc.mem.chains[chain]
+	kept.root.tree, kept.packages.classes, kept.used = v.root, nil, true
+	sc.keepShared(chain, kept.packages)
+	return kept.packages
+}
+
+// share has other containers of the image use a package database too. What is read of it
+// later, is read from whichever root shows it then.
+func (sc *scan) share(chain string, pk *packages, root tree) tree {
+	sc.keepShared(chain, pk)
+	if sc.mem == nil {
+		return root
+	}
+	kept := &keptPackages{packages: pk, root: &anyRoot{root}, used: true}
+	sc.mem.chains[chain] = kept
+	return kept.root
+}
+
+func (sc *scan) keepShared(chain string, pk *packages) {
+	if sc.containers.shared == nil {
+		sc.containers.shared = make(map[string]*packages)
+	}
+	sc.containers.shared[chain] = pk
+}
+
+// keptPackages is the package database of an image, which does not change, as a running
+// sensor keeps it while anything uses it.
+type keptPackages struct {
+	*packages
+	root  *anyRoot     // of containers
+	stack *layer.Stack // of images at rest
+	used  bool         // since the last full scan
+}
+
+// anyRoot is one of several roots that show the same.
+type anyRoot struct{ tree }
+
+// useKept begins a full scan, and dropKept ends it: what it did not use is let go, and
+// what could not be read in full is read anew.
+func (m *memory) useKept() {
+	for _, kept := range []map[string]*keptPackages{m.chains, m.images} {
+		for _, k := range kept {
+			k.used = false
+		}
+	}
+}
+
+func (m *memory) dropKept() {
+	for _, kept := range []map[string]*keptPackages{m.chains, m.images} {
+		for key, k := range kept {
+			if k.used && !k.troubled() {
+				continue
+			}
+			if k.stack != nil {
+				k.stack.Close()
+			}
+			delete(kept, key)
+		}
+	}
 }
 
 // layerOf is the image layer that shipped the file which a process of a container has

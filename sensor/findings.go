@@ -59,6 +59,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 		g.members = append(g.members, m)
 	}
 	idle := sc.supersede(ctx, groups, inside)
+	r.Findings = append(r.Findings, sc.unreadable(groups, inside, idle)...)
 	for _, g := range groups {
 		r.Findings = append(r.Findings, sc.finding(ctx, g))
 	}

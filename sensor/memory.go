@@ -22,6 +22,9 @@ type memory struct {
 	host   *packages
 	stamps []stamp
 	opened time.Time
+	// chains and images are the package databases of images: as containers show them, by
+	// their layers, and at rest, by their names.
+	chains, images map[string]*keptPackages
 	// observed is which package files are, or were, of the files that were looked
 	// for so far; nil where nothing is known.
 	observed map[store.FileKey]*store.Knowledge
@@ -51,6 +54,7 @@ type knowledgeStore interface {
 func newMemory(log *zap.Logger, keep knowledgeStore) *memory {
 	return &memory{
 		log: log, keep: keep,
+		chains: make(map[string]*keptPackages), images: make(map[string]*keptPackages),
 		observed: make(map[store.FileKey]*store.Knowledge), inodes: make(map[inode]store.FileKey),
 		files: make(map[*snapshot.File]seenAt), evidence: make(map[evidenceKey]evidence),
 	}

@@ -67,19 +67,18 @@ func (sc *scan) packagesOf(v *view) *packages {
 			return v.db
 		}
 		chain := sc.chainOf(v, m)
-		if shared := sc.containers.shared[chain]; shared != nil {
+		if shared := sc.sharedPackages(chain, v); shared != nil {
 			v.db = shared
+			sc.databases[id] = v.db
 			return v.db
 		}
 		v.db = newPackages(v.root.Name(), m)
 		sc.databases[id] = v.db
+		var root tree = v.root
 		if chain != "" {
-			if sc.containers.shared == nil {
-				sc.containers.shared = make(map[string]*packages)
-			}
-			sc.containers.shared[chain] = v.db
+			root = sc.share(chain, v.db, root)
 		}
-		db, err := m.open(v.root)
+		db, err := m.open(root)
 		sc.parsed++
 		switch {
 		case noDatabase(err):

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/patchsensor/patchsensor/internal/probe"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
 	"github.com/patchsensor/patchsensor/internal/trace"
 	"github.com/patchsensor/patchsensor/internal/track"
@@ -83,12 +84,17 @@ func (d *daemon) inputs(only []int) []remembered {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var list []remembered
+	perf := d.tier() == probe.TierPerf
 	add := func(p *snapshot.Process, info track.Info) {
 		if errors.Is(p.Err, track.ErrUnread) {
 			return // it began after the last reading, and is marked
 		}
 		key := nameKeyOf(p, info)
-		list = append(list, remembered{Process: *p, names: d.names[key], key: key})
+		r := remembered{Process: *p, names: d.names[key], key: key}
+		if perf {
+			r.Mappings = withoutTold(p.Mappings, info.Read)
+		}
+		list = append(list, r)
 	}
 	if only == nil {
 		list = make([]remembered, 0, d.state.Count().Processes)
@@ -113,6 +119,17 @@ func (d *daemon) inputs(only []int) []remembered {
 	return list
 }
 
+// withoutTold leaves out the mappings that were only told, by the side band, before the
+// process was read: that tells of what is already there, so a later reading shows it if it
+// still is. On overlayfs the two number the same file differently.
+func withoutTold(list []snapshot.Mapping, read time.Duration) []snapshot.Mapping {
+	told := func(m snapshot.Mapping) bool { return m.End == 0 && !m.Exe && m.At != 0 && m.At < read }
+	if !slices.ContainsFunc(list, told) {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), told)
+}
+
 // scan judges the processes named, or all, and doubts readings from before fresh. The
 // caller closes the scan.
 func (d *daemon) scan(ctx context.Context, only []int, fresh time.Duration) (*scan, error) {
@@ -131,6 +148,7 @@ func (d *daemon) scan(ctx context.Context, only []int, fresh time.Duration) (*sc
 	sc.mem, sc.evident = d.mem, make(map[evidenceKey]evidence)
 	if only == nil {
 		d.mem.later, d.mem.putOff = time.Time{}, false
+		d.mem.useKept()
 	}
 	sc.keepHostAway()
 	d.mem.hostPackages(sc)
@@ -273,6 +291,7 @@ func (d *daemon) settledReport(ctx context.Context) (*scan, *Report, error) {
 		}
 		r := sc.report(ctx)
 		d.mem.evidence = sc.evident
+		d.mem.dropKept()
 		if len(sc.doubts) == 0 || round > rounds+1 {
 			return sc, r, nil
 		}

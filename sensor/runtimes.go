@@ -156,6 +156,7 @@ func (sc *scan) meetContainers(ctx context.Context) {
 	if len(unknown) > 0 {
 		sc.inventory.Seek(ctx, unknown)
 	}
+	sc.checkClaims(a)
 	for _, problem := range sc.inventory.Problems() {
 		subject := problem.Socket
 		if problem.Runtime != "" {

@@ -107,22 +107,34 @@ func (sc *scan) imagePackages(ctx context.Context, image workload.Image) (*packa
 	if pk := sc.containers.images[image.ID]; pk != nil {
 		return pk, pk.err
 	}
-	pk := &packages{}
 	if sc.containers.images == nil {
 		sc.containers.images = make(map[string]*packages)
 	}
+	if sc.mem != nil {
+		if kept := sc.mem.images[image.ID]; kept != nil {
+			kept.used = true
+			sc.containers.images[image.ID] = kept.packages
+			return kept.packages, kept.err
+		}
+	}
+	pk := &packages{}
 	sc.containers.images[image.ID] = pk
 	dirs := reversed(image.Layers)
 	if len(dirs) == 0 {
 		pk.err = errNotUnpacked
 		return pk, pk.err
 	}
-	stack, err := layer.Open(sc.root, "", dirs)
+	// A package manager does not make the directories of its database anew.
+	stack, err := layer.OpenUnmarked(sc.root, "", dirs)
 	if err != nil {
 		pk.err = err
 		return pk, err
 	}
-	sc.containers.stacks = append(sc.containers.stacks, stack)
+	if sc.mem != nil {
+		sc.mem.images[image.ID] = &keptPackages{packages: pk, stack: stack, used: true}
+	} else {
+		sc.containers.stacks = append(sc.containers.stacks, stack)
+	}
 	pk.tree = stack
 	for _, m := range managers() {
 		db, err := m.open(stack)

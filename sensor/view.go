@@ -234,9 +234,6 @@ func starters() []string {
 // no namespace, lest the container write to it (libcontainer/nsenter/cloned_binary.c in
 // runc); the kernel then names it "/".
 func (sc *scan) starter(c *class) (*view, string) {
-	if !c.exe || c.file.shown != "/" {
-		return nil, ""
-	}
 	for _, name := range starters() {
 		if info, err := sc.root.Stat(name); err == nil && info.ID == c.file.info.ID {
 			return sc.hostView(), name

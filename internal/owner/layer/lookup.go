@@ -242,7 +242,10 @@ func (d *search) directory(this part, fd int, last, lowest bool, before int, pos
 }
 
 func (d *search) marks(fd int) (marks, error) {
-	if d.blind {
+	switch {
+	case d.blind && d.s.unmarked:
+		return marks{}, nil
+	case d.blind:
 		return marks{}, errPrivilege
 	}
 	return readMarks(fd, d.s.prefix)

@@ -53,6 +53,8 @@ type Stack struct {
 	// initial says that this process is in the initial user namespace, where
 	// CAP_SYS_ADMIN lets one see trusted extended attributes.
 	initial bool
+	// unmarked takes marks that cannot be seen for want of CAP_SYS_ADMIN to be absent.
+	unmarked bool
 }
 
 // Open opens the stack of an upper directory, empty if there is none, over lower ones,
@@ -65,6 +67,18 @@ type Stack struct {
 // ("::" in the mount's lowerdir) are not supported: leave such a root alone.
 func Open(root *file.Root, upper string, lower []string) (*Stack, error) {
 	return open(root, upper, lower, "trusted.overlay.")
+}
+
+// OpenUnmarked is Open for what need not be certain: without CAP_SYS_ADMIN, marks that
+// cannot be seen are taken to be absent. That is right unless one layer removed a
+// directory and made it anew, or renamed one: then what is below shows through.
+func OpenUnmarked(root *file.Root, upper string, lower []string) (*Stack, error) {
+	s, err := Open(root, upper, lower)
+	if err != nil {
+		return nil, err
+	}
+	s.unmarked = true
+	return s, nil
 }
 
 // OpenUser is Open for an overlay that was mounted with the option userxattr, as by

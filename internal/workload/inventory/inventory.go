@@ -298,6 +298,25 @@ func (inv *Inventory) Answers() []Answer {
 	return list
 }
 
+// Claim is a running container with the process that a runtime says is its first.
+type Claim struct {
+	Socket    string
+	Container workload.Container
+}
+
+// Claims are those of all runtimes.
+func (inv *Inventory) Claims() []Claim {
+	var list []Claim
+	for _, s := range inv.sources {
+		for _, c := range s.containers() {
+			if c.Running && c.PID > 0 {
+				list = append(list, Claim{s.socket.Path, c})
+			}
+		}
+	}
+	return list
+}
+
 // Problem is a runtime that is there and does not answer as it should.
 type Problem struct {
 	Socket, Runtime string

@@ -72,6 +72,10 @@ func (a *actors) findCharges() {
 		if parent == nil || parent == p || !isMonitor(parent.Comm) {
 			continue
 		}
+		// Who is in a container may be called anything.
+		if _, contained := a.refOf(parent); contained {
+			continue
+		}
 		if _, ok := a.refOf(p); !ok {
 			continue
 		}

@@ -118,7 +118,8 @@ func (sc *scan) borrow(f *snapshot.File, l *loaded, v *view) {
 
 // lend keeps what was found out of a file for other containers of the image.
 func (sc *scan) lend(f *snapshot.File, l *loaded, v *view) {
-	if !l.known || l.borrowed || l.copied || f.ID.View != file.LayerView {
+	// A file of several names may be loaded by another one elsewhere.
+	if !l.known || l.borrowed || l.copied || f.ID.View != file.LayerView || l.info.Nlink != 1 {
 		return
 	}
 	p := sc.ofImage(v)

@@ -137,6 +137,7 @@ func (sc *scan) resolve(ctx context.Context, c *class, bias uint64) {
 		}
 	}
 	sc.lookAtShown(c, full)
+	f.Orphan = f.Shown == Same && l.known && l.info.Nlink == 0 && c.base.mountedOver(c.shown)
 	f.ByName = Unnamed
 	sc.lookAtName(ctx, c, bias)
 	f.Temporary, f.System = temporary(c.shown), system(c.shown)

@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/patchsensor/patchsensor/internal/owner/layer"
 	"github.com/patchsensor/patchsensor/internal/workload"
 )
@@ -33,8 +35,6 @@ func (cs *containers) close() {
 type containerRoot struct {
 	stack *layer.Stack // nil if it is not known, or no overlay
 	image workload.Image
-	// trusted says that the stack was seen to be what the container has as its root.
-	trusted Answer
 }
 
 // containerOf is the container that a process is in, nil if it is in none or no
@@ -74,29 +74,14 @@ func (sc *scan) rootOf(ctx context.Context, c *workload.Container) *containerRoo
 	return r
 }
 
-// shows reports whether a container's layers are what a view shows: where the runtime
-// says that they are must not decide whose files are compared.
-func (sc *scan) shows(r *containerRoot, v *view, name string) bool {
-	if r.trusted == NotKnown {
-		r.trusted = No
-		if v.root != nil && v.link == "/" {
-			mine, err1 := v.root.Stat(name)
-			_, theirs, err2 := r.stack.Find(name)
-			// The overlay shows its layers' inode numbers where all are on one file
-			// system, and their times always.
-			if err1 == nil && err2 == nil && mine.Size == theirs.Size && mine.Ctime.Equal(theirs.Ctime) && mine.Mtime.Equal(theirs.Mtime) {
-				r.trusted = Yes
-			}
-		}
-	}
-	return r.trusted == Yes
-}
+// absent reports whether an error says that there is no such file.
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
 
 // chainOf is the key of a package database that a view has from its image alone, empty
 // if it is the view's own: then the container was changed, or that cannot be told.
 func (sc *scan) chainOf(v *view, m manager) string {
 	c := sc.containerOf(v.first)
-	if c == nil || c.Rootfs.Upper == "" || v.link != "/" {
+	if c == nil || c.Rootfs.Upper == "" || !sc.ownRoot(c, v) {
 		return ""
 	}
 	r := sc.rootOf(context.Background(), c)
@@ -108,7 +93,8 @@ func (sc *scan) chainOf(v *view, m manager) string {
 		if err != nil {
 			continue
 		}
-		if where.Upper || !sc.shows(r, v, "/"+mark) {
+		dir := "/" + path.Dir(mark)
+		if where.Upper || v.mountedOver("/"+mark) || slices.ContainsFunc(v.points, func(point string) bool { return under(point, dir) }) {
 			return ""
 		}
 		// Anything of the database may have been written to.
@@ -200,6 +186,9 @@ func (sc *scan) layerOf(ctx context.Context, c *workload.Container, j judgement)
 	if r.stack == nil || len(r.image.Layers) == 0 {
 		return nil
 	}
+	if !sc.inImage(c, j.class) {
+		return nil
+	}
 	where, ok := sc.shippedBy(r, j)
 	if !ok || where.Upper {
 		return nil
@@ -225,12 +214,15 @@ func (sc *scan) drifted(ctx context.Context, c *workload.Container, j judgement)
 		return false
 	}
 	r := sc.rootOf(ctx, c)
-	if r.stack == nil {
+	if r.stack == nil || !sc.inImage(c, j.class) {
 		return false
 	}
 	name := j.class.shown
 	if j.class.otherOK {
 		name = j.class.otherPath
+	}
+	if j.class.base.mountedOver(name) {
+		return false
 	}
 	where, info, err := r.stack.Find(name)
 	// That a name is in the writable layer is plain, whatever that hides.

@@ -60,6 +60,9 @@ type Facts struct {
 	// Foreign says that the file is no ELF file and no package ships it: what
 	// runs from it the program wrote itself, or its own loader understands.
 	Foreign bool
+	// Orphan says that the file has no name left in its file system, and stands at its
+	// name only because it is mounted there itself.
+	Orphan bool
 	// WriteProtected says that the kernel refused writes to the file for as
 	// long as it was mapped: it is the process's executable (ETXTBSY).
 	WriteProtected bool
@@ -192,6 +195,9 @@ func decideSame(f Facts) Verdict {
 	}
 	if f.CopiedUp {
 		return decideCopiedUp(f)
+	}
+	if f.Orphan {
+		return Verdict{Unknown, Unverified, CertaintyUnknown, "the file itself is mounted at its name, and where it was mounted from it is gone or was replaced: what would be mounted there now is not known"}
 	}
 	unchanged := !m.Ctime.After(f.Started)
 	switch {

@@ -63,6 +63,7 @@ func TestDecide(t *testing.T) {
 			f.ByName, f.Shown, f.Inherited, f.Truncated = Unnamed, Same, true, Yes
 		}), Stale, Overwritten, Certain},
 		{"inherited without a name", with(same(untouched()), func(f *Facts) { f.ByName, f.Shown, f.Inherited = Unnamed, Same, true }), Effective, Current, Likely},
+		{"mounted at its name, replaced where it came from", with(same(untouched()), func(f *Facts) { f.Orphan = true }), Unknown, Unverified, CertaintyUnknown},
 		{"truncated, times put back", with(same(touched(hour, -hour, -2*hour)), func(f *Facts) { f.Truncated = Yes }), Stale, Overwritten, Certain},
 		{"truncated", with(same(touched(hour, hour, -2*hour)), func(f *Facts) { f.Truncated = Yes }), Stale, Overwritten, Certain},
 		{"executable with another link", with(same(touched(hour, -hour, -2*hour)), func(f *Facts) { f.WriteProtected = true }), Effective, Current, Certain},
@@ -137,7 +138,7 @@ func FuzzDecide(f *testing.F) {
 			MappedKnown: yes(), Kernel: yes(), Started: start, WriteProtected: yes(),
 			ByName: Presence(next(5)), Shown: Presence(next(5)), Renamed: yes(), NameIsShown: yes(), LinkChanged: yes(),
 			Content: Answer(next(3)), OtherOwned: Answer(next(3)), ShownOwned: Answer(next(3)),
-			Inherited: yes(), Foreign: yes(), Unusable: yes(), WasNeeded: yes(), CopiedUp: yes(), Rewritten: Answer(next(3)),
+			Inherited: yes(), Foreign: yes(), Unusable: yes(), WasNeeded: yes(), CopiedUp: yes(), Orphan: yes(), Rewritten: Answer(next(3)),
 			Provided: yes(), ProvidedContent: Answer(next(3)), Temporary: yes(), System: yes(), Needed: yes(),
 			Checksum: Answer(next(3)), ChecksumRecorded: start.Add(time.Duration(mtime)), Truncated: Answer(next(3)),
 		}

@@ -61,13 +61,15 @@ func (sc *scan) explain(ctx context.Context, target string) *Explanation {
 		}
 		return 1
 	})
-	idle := sc.supersede(ctx, groups, groups)
+	notices := sc.supersede(ctx, groups, groups)
 	for _, key := range order {
 		g := groups[key]
 		sc.ownAll(g)
 		x := sc.explainGroup(ctx, g, e)
-		if x.State == Effective && slices.Contains(idle, g) {
-			x.Remedy.Why += "; the reference of its image now names another one, in which nothing that it runs differs"
+		for _, n := range notices {
+			if n.group == g && x.State == Effective {
+				x.Remedy.Why += "; " + text(n.why)
+			}
 		}
 		x.Layers, x.Hints = sc.explainLayers(ctx, g), sc.hints(ctx, g)
 		e.Workloads = append(e.Workloads, x)

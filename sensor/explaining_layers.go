@@ -10,6 +10,7 @@ import (
 	"sort"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
 	"github.com/patchsensor/patchsensor/internal/owner/layer"
 	"github.com/patchsensor/patchsensor/internal/workload"
 )
@@ -41,7 +42,7 @@ func (sc *scan) explainLayers(ctx context.Context, g *group) []ExplainedLayer {
 	}
 	for _, m := range g.members {
 		for _, j := range m.suspects {
-			if j.verdict.State != Stale {
+			if j.verdict.State != Stale || !sc.inImage(c, j.class) {
 				continue
 			}
 			if where, ok := sc.shippedBy(r, j); ok {
@@ -120,11 +121,11 @@ func (sc *scan) hints(ctx context.Context, g *group) []string {
 		for _, m := range g.members {
 			for _, class := range m.p.classes {
 				o := class.shownOwner
-				if o == nil || seen[o.Package.Name] {
+				if o == nil || seen[o.Package.Name] || !sc.inImage(c, class) {
 					continue
 				}
 				there, ok := pk.version(o.Package)
-				if !ok || !pk.manager.newer(there.Version, o.Package.Version) {
+				if !ok || there.State != owner.StateInstalled || !pk.manager.newer(there.Version, o.Package.Version) {
 					continue
 				}
 				seen[o.Package.Name] = true

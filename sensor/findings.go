@@ -58,13 +58,13 @@ func (sc *scan) report(ctx context.Context) *Report {
 		}
 		g.members = append(g.members, m)
 	}
-	idle := sc.supersede(ctx, groups, inside)
-	r.Findings = append(r.Findings, sc.unreadable(groups, inside, idle)...)
+	notices := sc.supersede(ctx, groups, inside)
+	r.Findings = append(r.Findings, sc.unreadable(groups, inside, notices)...)
 	for _, g := range groups {
 		r.Findings = append(r.Findings, sc.finding(ctx, g))
 	}
-	for _, g := range idle {
-		r.Findings = append(r.Findings, sc.idleFinding(g))
+	for _, n := range notices {
+		r.Findings = append(r.Findings, sc.noticeFinding(n))
 	}
 	sort.Slice(r.Findings, func(i, j int) bool { return less(&r.Findings[i], &r.Findings[j]) })
 	sc.warnUnreadable(unreadable)
@@ -76,7 +76,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 	r.Summary.Workloads = len(seen)
 	for _, p := range sc.processes {
 		if !p.gone {
-			r.Seen = append(r.Seen, Seen{PID: p.PID, UID: p.UID, Workload: text(actors.workload(p).Name)})
+			r.Seen = append(r.Seen, seenOf(p, actors.workload(p)))
 		}
 	}
 	r.Summary.Processes = len(r.Seen)
@@ -356,6 +356,8 @@ func staleWhy(f *Finding) string {
 	var list []string
 	for _, p := range f.Packages {
 		switch {
+		case f.Reason == ImageSuperseded && p.Installed.Version == "":
+			list = append(list, fmt.Sprintf("%s %s, of which its image now has other files or none", p.Name, p.Loaded.Version))
 		case f.Reason == ImageSuperseded && p.Loaded.Version != p.Installed.Version:
 			list = append(list, fmt.Sprintf("%s %s while its image has %s now", p.Name, p.Loaded.Version, p.Installed.Version))
 		case p.Loaded.Version == "":

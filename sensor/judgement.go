@@ -88,7 +88,7 @@ func oldest(p *process) time.Time {
 // plainUntil is the change time of a file whose loads are so plainly current, if
 // they are younger, that Decide need not be asked; that holds for nearly all of them.
 func plainUntil(f *Facts) int64 {
-	if f.ByName == Same && f.MappedKnown && !f.Kernel && !f.CopiedUp {
+	if f.ByName == Same && f.MappedKnown && !f.Kernel && !f.CopiedUp && !f.Orphan {
 		return f.Mapped.Ctime.UnixNano()
 	}
 	return math.MaxInt64

@@ -24,16 +24,21 @@ type newer struct {
 	created  time.Time // of the image
 }
 
-const supersededRule = "the reference by which the container was made now names another image, which has the package in another version"
+// notice is what is said of a container without a finding on what it runs.
+type notice struct {
+	group *group
+	state State
+	why   string
+}
 
 // supersede finds the containers whose image reference now names another image, and
 // what they run that differs there. A container that is not in groups yet and runs
-// something that differs gets one; one that runs nothing of the kind is returned.
-func (sc *scan) supersede(ctx context.Context, groups map[string]*group, inside map[string]*group) []*group {
+// something that differs gets one; of others it is only noted.
+func (sc *scan) supersede(ctx context.Context, groups map[string]*group, inside map[string]*group) []notice {
 	if sc.inventory == nil || sc.inventory.Empty() {
 		return nil
 	}
-	var idle []*group
+	var notices []notice
 	nobodys := 0
 	defer func() {
 		if nobodys > 0 {
@@ -68,10 +73,11 @@ func (sc *scan) supersede(ctx context.Context, groups map[string]*group, inside 
 			continue
 		}
 		sc.ownAll(all)
+		sum := comparison{container: c, image: image, there: pk}
 		g := groups[key]
 		differs := false
 		for _, m := range all.members {
-			m.suspects = sc.older(ctx, m.p, pk, image)
+			m.suspects = sc.outdated(ctx, m.p, &sum)
 			if len(m.suspects) == 0 || !sc.present(&m) {
 				continue
 			}
@@ -83,10 +89,13 @@ func (sc *scan) supersede(ctx context.Context, groups map[string]*group, inside 
 			g.add(m.p, m.suspects)
 		}
 		if !differs && (g == nil || g == all) {
-			idle = append(idle, all)
+			if n, ok := sum.notice(); ok {
+				n.group = all
+				notices = append(notices, n)
+			}
 		}
 	}
-	return idle
+	return notices
 }
 
 // add adds judgements on a process.
@@ -150,56 +159,6 @@ func (sc *scan) imagePackages(ctx context.Context, image workload.Image) (*packa
 	return pk, nil
 }
 
-// older are judgements on those of a process's loads that a newer image has otherwise:
-// their package in another version or, where they are of no package, the file with
-// another content. What is stale already has been judged.
-func (sc *scan) older(ctx context.Context, p *process, pk *packages, image workload.Image) []judgement {
-	var list []judgement
-	for _, c := range p.classes {
-		if c.facts.Kernel {
-			continue
-		}
-		j := sc.decide(ctx, p, c)
-		if j.verdict.State != Effective {
-			continue
-		}
-		o := c.shownOwner
-		if o == nil {
-			if sc.otherwise(ctx, c, pk) {
-				j.verdict = Verdict{Stale, ImageSuperseded, Certain, otherwiseRule}
-				j.newer = &newer{from: pk, created: image.Created}
-				list = append(list, j)
-			}
-			continue
-		}
-		there, ok := pk.version(o.Package)
-		if !ok || there.Version == o.Package.Version {
-			continue
-		}
-		// What runs is what the container's own database names.
-		j.verdict = Verdict{Stale, ImageSuperseded, Certain, supersededRule}
-		j.newer = &newer{pkg: there, from: pk, version: o.Package.Version, evidence: Observed, created: image.Created}
-		list = append(list, j)
-	}
-	return list
-}
-
-const otherwiseRule = "the reference by which the container was made now names another image, which has the file, of no package, with another content"
-
-// otherwise reports whether a file that is of no package has another content in an image.
-func (sc *scan) otherwise(ctx context.Context, c *class, pk *packages) bool {
-	if !c.file.known || c.owners == nil || c.owners.err != nil || c.owners.db != nil && len(c.owners.db.Problems()) > 0 {
-		return false // whose it is may only not be known
-	}
-	info, err := pk.tree.Stat(c.shown)
-	if err != nil || !info.Regular() {
-		return false
-	}
-	theirs := file.Ref{Key: file.KeyOf(info), Open: func() (*os.File, error) { return pk.tree.Open(c.shown) }}
-	same, _, err := file.SameContent(ctx, sc.cache, sc.ref(c.file), theirs)
-	return err == nil && !same
-}
-
 // newerBuildID is the build ID of the newer image's file of the same name, empty if it
 // has none.
 func (sc *scan) newerBuildID(ctx context.Context, j judgement) string {
@@ -217,27 +176,31 @@ func (sc *scan) newerBuildID(ctx context.Context, j judgement) string {
 
 // version is a package as this database has it.
 func (pk *packages) version(p owner.Package) (owner.Package, bool) {
+	if pk.db == nil {
+		return owner.Package{}, false
+	}
 	if pk.installed == nil {
 		pk.installed = make(map[nameArch]owner.Package)
-		if pk.db == nil {
-			return owner.Package{}, false
-		}
 		for _, q := range pk.db.Packages() {
 			pk.installed[nameArch{q.Name, q.Arch}] = q
 		}
 	}
 	q, ok := pk.installed[nameArch{p.Name, p.Arch}]
-	return q, ok && q.State == owner.StateInstalled
+	return q, ok
 }
 
-// idleFinding tells of a container whose image is superseded by one in which nothing
-// that it runs differs: no alarm.
-func (sc *scan) idleFinding(g *group) Finding {
-	first := g.members[0].p
-	return Finding{
-		ID: sc.id(g, first), State: Effective, Reason: ImageSuperseded, Domain: DomainImage, Urgency: "low",
-		Workload: workloadOf(g.w), Packages: []Package{}, Processes: []Process{},
-		Remedy: Remedy{Action: None, Target: text(g.w.Target), Command: []string{},
-			Why: "the reference of its image now names another one, but no package that it runs differs there"},
+// noticeFinding tells of a container in which nothing is known to be stale.
+func (sc *scan) noticeFinding(n notice) Finding {
+	first := n.group.members[0].p
+	f := Finding{
+		ID: sc.id(n.group, first), State: n.state, Reason: ImageSuperseded, Domain: DomainImage,
+		Workload: workloadOf(n.group.w), Packages: []Package{}, Processes: []Process{},
+		Remedy: Remedy{Action: None, Target: text(n.group.w.Target), Command: []string{}, Why: text(n.why)},
 	}
+	if n.state == Effective {
+		f.Urgency = "low"
+	} else {
+		f.Reason = Unreadable
+	}
+	return f
 }

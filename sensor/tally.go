@@ -103,10 +103,10 @@ func (t *tally) packages(sc *scan) []Package {
 			Installed: InstalledVersion{Version: text(l.pkg.Version)},
 			Layer:     t.layers[l],
 		}
-		if l.pkg.State != owner.StateInstalled {
+		if l.pkg.State != owner.StateInstalled && l.pkg.Version != "" {
 			p.Installed.State = text(l.pkg.State)
 		}
-		if l.version != "" {
+		if l.version != "" && pk.db != nil {
 			ch := sc.changesOf(pk, l.pkg, l.version)
 			p.CVEs, p.Urgency = slices.Clone(ch.cves), ch.urgency
 		}

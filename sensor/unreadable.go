@@ -46,10 +46,10 @@ func (sc *scan) databaseTrouble(v *view) error {
 
 // unreadable tells of containers of which nothing is stale, but whose package database
 // cannot be read.
-func (sc *scan) unreadable(groups, inside map[string]*group, idle []*group) []Finding {
+func (sc *scan) unreadable(groups, inside map[string]*group, notices []notice) []Finding {
 	var list []Finding
 	for key, all := range inside {
-		if groups[key] != nil || slices.Contains(idle, all) {
+		if groups[key] != nil || slices.ContainsFunc(notices, func(n notice) bool { return n.group == all }) {
 			continue
 		}
 		seen := make(map[*view]bool)
@@ -62,10 +62,7 @@ func (sc *scan) unreadable(groups, inside map[string]*group, idle []*group) []Fi
 			if err == nil || sc.ended(m.p) {
 				continue
 			}
-			f := sc.idleFinding(all)
-			f.State, f.Reason, f.Urgency = Unknown, Unreadable, ""
-			f.Remedy.Why = "its package database cannot be read: " + text(err.Error())
-			list = append(list, f)
+			list = append(list, sc.noticeFinding(notice{all, Unknown, "its package database cannot be read: " + err.Error()}))
 			break
 		}
 	}

@@ -10,6 +10,9 @@ import (
 type Container struct {
 	// Runtime is "docker", "podman", "containerd", "cri-o" or what else answered.
 	Runtime string
+	// Socket is where that listens, if it is not its usual one: whoever gives it a command
+	// has to say so.
+	Socket string
 	// Namespace is containerd's; empty with any other.
 	Namespace string
 	ID, Name  string

@@ -36,7 +36,7 @@ func Redeploy(c workload.Container) (command []string, advice string) {
 
 func redeployDocker(c workload.Container) ([]string, string) {
 	if service, ok := swarmService(c); ok {
-		command := []string{"docker", "service", "update", "--force"}
+		command := docker(c, "service", "update", "--force")
 		// A service is pinned to the digest that its tag had; naming the tag again
 		// resolves it anew.
 		if ref, ok := withoutDigest(c.Image); ok {
@@ -47,7 +47,7 @@ func redeployDocker(c workload.Container) ([]string, string) {
 	if project, service := c.Labels[labelComposeProject], c.Labels[labelComposeService]; isPlain(project) && isPlain(service) {
 		// Where the Compose file is stands in labels too, but those may be the
 		// image's, and Compose does whatever a file says.
-		return []string{"docker", "compose", "-p", project, "up", "-d", service},
+		return docker(c, "compose", "-p", project, "up", "-d", service),
 			"run it where the project's Compose file is: Compose makes a container anew whose image has changed"
 	}
 	return nil, anew(c)

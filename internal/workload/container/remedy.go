@@ -55,15 +55,15 @@ func restart(r Ref, c workload.Container, known bool) remedy {
 func restartDocker(c workload.Container) remedy {
 	if service, ok := swarmService(c); ok {
 		return remedy{
-			command: []string{"docker", "service", "update", "--force", service},
+			command: docker(c, "service", "update", "--force", service),
 			advice:  "it is a task of a swarm service: the command runs on a manager of the swarm, and renews all tasks of the service",
 		}
 	}
 	if project, service, ok := composeService(c); ok {
 		// With a project's name alone, restart needs no Compose file.
-		return remedy{command: []string{"docker", "compose", "-p", project, "restart", service}}
+		return remedy{command: docker(c, "compose", "-p", project, "restart", service)}
 	}
-	return remedy{command: []string{"docker", "restart", handle(c)}}
+	return remedy{command: docker(c, "restart", handle(c))}
 }
 
 func restartPodman(r Ref, c workload.Container) remedy {
@@ -127,4 +127,13 @@ func systemctl(r Ref) []string {
 		return []string{"systemctl"}
 	}
 	return []string{"systemctl", "--user", "--machine=" + strconv.FormatInt(r.UID, 10) + "@.host"}
+}
+
+// docker is a command of Docker's client, to the daemon that runs the container.
+func docker(c workload.Container, args ...string) []string {
+	switch c.Socket {
+	case "", "/run/docker.sock", "/var/run/docker.sock":
+		return append([]string{"docker"}, args...)
+	}
+	return append([]string{"docker", "-H", "unix://" + c.Socket}, args...)
 }

@@ -176,6 +176,9 @@ func (inv *Inventory) Find(id string) (workload.Container, bool) {
 		return workload.Container{}, false
 	}
 	c := list[0].container
+	if list[0].source.socket.Wanted {
+		c.Socket = list[0].source.socket.Path
+	}
 	for _, e := range list[1:] {
 		if c.Rootfs.Upper == "" && e.container.Rootfs.Upper != "" {
 			c.Rootfs = e.container.Rootfs

@@ -30,7 +30,7 @@ func (sc *scan) checkClaims(a *actors) {
 		}
 	}
 	for socket, n := range wrong {
-		sc.warnings.add(socket, fmt.Errorf("it is wrong about the processes of %d containers (%s): what it says of images may be wrong too", n, example[socket]),
+		sc.warnings.add(subjectRuntime+socket, fmt.Errorf("it is wrong about the processes of %d containers (%s): what it says of images may be wrong too", n, example[socket]),
 			"what processes run is judged by the kernel's word alone")
 	}
 }

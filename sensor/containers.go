@@ -3,6 +3,7 @@ package sensor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -62,7 +63,7 @@ func (sc *scan) rootOf(ctx context.Context, c *workload.Container) *containerRoo
 	stack, err := layer.OpenUnmarked(sc.root, c.Rootfs.Upper, c.Rootfs.Lower)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) { // it is being removed
-			sc.warnings.add("layers of container "+c.Name, err, "")
+			sc.warnings.add(subjectContainer+c.Name, fmt.Errorf("layers: %w", err), "")
 		}
 		return r
 	}

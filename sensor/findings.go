@@ -445,7 +445,7 @@ func (sc *scan) warnDatabases() {
 		}
 		for _, err := range pk.db.Problems() {
 			var oe *owner.Error
-			if errors.As(err, &oe) {
+			if errors.As(err, &oe) && !(Warning{Subject: pk.name}).AboutContainers() {
 				sc.warnings.add(oe.File, err, "")
 			} else {
 				sc.warnings.add(pk.name, err, "")

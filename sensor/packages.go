@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func (sc *scan) packagesOf(v *view) *packages {
 			sc.databases[id] = v.db
 			return v.db
 		}
-		v.db = newPackages(v.root.Name(), m)
+		v.db = newPackages(sc.nameOf(v), m)
 		sc.databases[id] = v.db
 		var root tree = v.root
 		if chain != "" {
@@ -85,7 +86,7 @@ func (sc *scan) packagesOf(v *view) *packages {
 			continue
 		case err != nil:
 			v.db.err = err
-			sc.warnings.add(v.root.Name(), err, "")
+			sc.warnings.add(v.db.name, err, "")
 		default:
 			v.db.db = db
 		}
@@ -95,6 +96,18 @@ func (sc *scan) packagesOf(v *view) *packages {
 		v.db = sc.packagesOf(sc.hostView())
 	}
 	return v.db
+}
+
+// nameOf is what people call the root of a view.
+func (sc *scan) nameOf(v *view) string {
+	c := sc.containerOf(v.first)
+	switch {
+	case c == nil:
+		return v.root.Name()
+	case c.Name == "":
+		return subjectContainer + fmt.Sprintf("%.12s", c.ID)
+	}
+	return subjectContainer + c.Name
 }
 
 // sharesHost reports whether a view has the package database of the host, of which

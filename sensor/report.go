@@ -1,6 +1,9 @@
 package sensor
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Schema is the identifier of the report's format. Fields may be added under
 // the same identifier; none is ever renamed or given another meaning.
@@ -142,6 +145,19 @@ const (
 
 // SubjectContainers is that of warnings about containers in general.
 const SubjectContainers = "containers"
+
+// What the subjects of warnings about one container, image or runtime begin with.
+const (
+	subjectContainer = "container "
+	subjectImage     = "image "
+	subjectRuntime   = "runtime "
+)
+
+// AboutContainers reports whether a warning matters only to what is said of containers.
+func (w Warning) AboutContainers() bool {
+	return w.Subject == SubjectContainers || strings.HasPrefix(w.Subject, subjectContainer) ||
+		strings.HasPrefix(w.Subject, subjectImage) || strings.HasPrefix(w.Subject, subjectRuntime)
+}
 
 // Warning is something that could not be read or trusted, once per cause.
 type Warning struct {

@@ -158,9 +158,9 @@ func (sc *scan) meetContainers(ctx context.Context) {
 	}
 	sc.checkClaims(a)
 	for _, problem := range sc.inventory.Problems() {
-		subject := problem.Socket
+		subject := subjectRuntime + problem.Socket
 		if problem.Runtime != "" {
-			subject = problem.Runtime + " at " + subject
+			subject = subjectRuntime + problem.Runtime + " at " + problem.Socket
 		}
 		sc.warnings.add(subject, problem.Err, runtimeHelp(problem.Err))
 	}

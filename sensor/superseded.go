@@ -62,14 +62,14 @@ func (sc *scan) supersede(ctx context.Context, groups map[string]*group, inside 
 			nobodys++
 			continue
 		case err != nil:
-			sc.warnings.add("image "+c.Image, fmt.Errorf("what the reference of container %s names now cannot be told: %w", c.Name, err), "")
+			sc.warnings.add(subjectImage+c.Image, fmt.Errorf("what the reference of container %s names now cannot be told: %w", c.Name, err), "")
 			continue
 		case image.ID == "" || image.ID == c.ImageID:
 			continue
 		}
 		pk, err := sc.imagePackages(ctx, image)
 		if err != nil {
-			sc.warnings.add("image "+c.Image, fmt.Errorf("container %s was made from what the reference named before, and the two cannot be compared: %w", c.Name, err), "")
+			sc.warnings.add(subjectImage+c.Image, fmt.Errorf("container %s was made from what the reference named before, and the two cannot be compared: %w", c.Name, err), "")
 			continue
 		}
 		sc.ownAll(all)
@@ -151,7 +151,7 @@ func (sc *scan) imagePackages(ctx context.Context, image workload.Image) (*packa
 		if noDatabase(err) {
 			continue
 		}
-		*pk = *newPackages("image "+image.ID, m)
+		*pk = *newPackages(subjectImage+image.ID, m)
 		pk.db, pk.err, pk.tree = db, err, stack
 		return pk, err
 	}

@@ -127,15 +127,9 @@ func (f *Filter) asks(s sensor.Seen) bool {
 func (f *Filter) relevant(list []sensor.Warning, unknown bool, seen []sensor.Seen) []sensor.Warning {
 	out := make([]sensor.Warning, 0, len(list))
 	for _, w := range list {
-		switch w.Subject {
-		case sensor.SubjectProcesses, sensor.SubjectFindings:
-			if !unknown {
-				continue
-			}
-		case sensor.SubjectContainers:
-			if !f.asksContainers(seen) {
-				continue
-			}
+		counts := w.Subject == sensor.SubjectProcesses || w.Subject == sensor.SubjectFindings
+		if counts && !unknown || w.AboutContainers() && !f.asksContainers(seen) {
+			continue
 		}
 		out = append(out, w)
 	}

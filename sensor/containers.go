@@ -156,26 +156,18 @@ type keptPackages struct {
 // anyRoot is one of several roots that show the same.
 type anyRoot struct{ tree }
 
-// useKept begins a full scan, and dropKept ends it: what it did not use is let go, and
-// what could not be read in full is read anew.
+// useKept begins a full scan: what the one before did not use is let go, and what could
+// not be read in full is read anew. Nobody uses that one any more.
 func (m *memory) useKept() {
 	for _, kept := range []map[string]*keptPackages{m.chains, m.images} {
-		for _, k := range kept {
-			k.used = false
-		}
-	}
-}
-
-func (m *memory) dropKept() {
-	for _, kept := range []map[string]*keptPackages{m.chains, m.images} {
 		for key, k := range kept {
-			if k.used && !k.troubled() {
-				continue
+			if !k.used || k.troubled() {
+				if k.stack != nil {
+					k.stack.Close()
+				}
+				delete(kept, key)
 			}
-			if k.stack != nil {
-				k.stack.Close()
-			}
-			delete(kept, key)
+			k.used = false
 		}
 	}
 }

@@ -291,7 +291,6 @@ func (d *daemon) settledReport(ctx context.Context) (*scan, *Report, error) {
 		}
 		r := sc.report(ctx)
 		d.mem.evidence = sc.evident
-		d.mem.dropKept()
 		if len(sc.doubts) == 0 || round > rounds+1 {
 			return sc, r, nil
 		}

@@ -41,7 +41,12 @@ func TestCommands(t *testing.T) {
 		lab.Until(t, "watch -o "+name+" shows it", func() bool { return strings.Contains(w.text(), m.name) && strings.Contains(w.text(), "food") })
 	}
 
-	status := m.cli("status")
+	var status lab.Result
+	// That food is stale may be noticed before the packages have settled.
+	lab.Until(t, "status names the patch", func() bool {
+		status = m.cli("status")
+		return strings.Contains(string(status.Stdout), m.name)
+	})
 	for _, word := range []string{"perf", m.name, versionOf(1), versionOf(2)} {
 		if r.State(t).Tracking.Tier != "perf" && word == "perf" {
 			continue // a kernel that can do better

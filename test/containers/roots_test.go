@@ -3,6 +3,7 @@ package containers
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/patchsensor/patchsensor/sensor"
@@ -139,4 +140,23 @@ func (w *world) commandImage(t *testing.T, tag string, debs []string, argv ...st
 	t.Helper()
 	serverImage(t, w.docker, tag, debs, w.expat.library)
 	w.docker.Build(t, lab.Build{Tag: tag, Dockerfile: []string{"FROM " + tag, command(argv...)}})
+}
+
+// TestHint: that another image on the same base has a newer package is worth a word in
+// explain, and no finding.
+func TestHint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const mine, other = "hint/mine:1", "hint/other:1"
+	serverImage(t, w.docker, mine, []string{w.expat.from}, w.expat.library)
+	serverImage(t, w.docker, other, []string{w.expat.to}, w.expat.library)
+	c := w.start(t, "hint-mine", mine, []string{w.expat.library})
+	r := w.stale(t)
+	lab.CheckContainers(t, &r.Report, []*lab.Container{c})
+	text := string(lab.Run(t, sensorAt.Path, "explain", "--runtime-socket", w.docker.Socket, c.Name).Stdout)
+	for _, word := range []string{other, w.expat.Name + " " + w.expat.From, w.expat.To} {
+		if !strings.Contains(text, word) {
+			t.Errorf("no %q in\n%s", word, text)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -38,6 +39,37 @@ func (s *Source) Current(ctx context.Context, c workload.Container) (workload.Im
 		return s.Image(ctx, c)
 	}
 	return s.image(ctx, name)
+}
+
+// maxImages bounds those of Images: each costs two questions.
+const maxImages = 200
+
+// Images lists the images that have a name, the youngest ones if they are many.
+func (s *Source) Images(ctx context.Context) ([]workload.Image, error) {
+	with, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	listed, err := with.api.ImageList(ctx, image.ListOptions{})
+	if err != nil {
+		return nil, s.fault("list images", err)
+	}
+	slices.SortFunc(listed, func(a, b image.Summary) int { return cmp.Compare(b.Created, a.Created) })
+	var images []workload.Image
+	for _, l := range listed[:min(len(listed), maxImages)] {
+		id := identifier(l.ID)
+		if id == "" || len(names(l.RepoTags, nil)) == 0 {
+			continue
+		}
+		found, err := s.image(ctx, id)
+		if ctx.Err() != nil {
+			return images, ctx.Err()
+		}
+		if err == nil { // else it has just been removed
+			images = append(images, found)
+		}
+	}
+	return images, nil
 }
 
 // image asks for one image, by a name or identifier of proper form.

@@ -216,20 +216,41 @@ func (inv *Inventory) Current(ctx context.Context, id string) (workload.Image, e
 	return inv.ask(ctx, id, (*source).current)
 }
 
-// Others are images that a container's runtime has for other containers: what they
-// were made from, and what their references name now.
+// lister is a runtime that can list its images.
+type lister interface {
+	Images(context.Context) ([]workload.Image, error)
+}
+
+// Others are the other images that a container's runtime has: all that have a name if it
+// can list them, else what its other containers were made from, and what their references
+// name now.
 func (inv *Inventory) Others(ctx context.Context, id string) []workload.Image {
 	list := inv.entries(id)
 	if len(list) == 0 {
 		return nil
 	}
+	s := list[0].source
 	seen := map[string]bool{"": true}
 	var images []workload.Image
-	for _, c := range list[0].source.containers() {
+	add := func(image workload.Image) {
+		if !seen[image.ID] && len(images) < maxOthers {
+			seen[image.ID] = true
+			images = append(images, image)
+		}
+	}
+	if l, ok := s.connected().(lister); ok {
+		found, err := within(ctx, s.timeout, l.Images)
+		if err == nil {
+			for _, image := range found {
+				add(image)
+			}
+			return images
+		}
+	}
+	for _, c := range s.containers() {
 		for _, ask := range []func(context.Context, string) (workload.Image, error){inv.Image, inv.Current} {
-			if image, err := ask(ctx, c.ID); err == nil && !seen[image.ID] && len(images) < maxOthers {
-				seen[image.ID] = true
-				images = append(images, image)
+			if image, err := ask(ctx, c.ID); err == nil {
+				add(image)
 			}
 		}
 	}

@@ -50,6 +50,8 @@ func newLedger(open []*store.Exposure, seen time.Time) *ledger {
 func (l *ledger) enter(r *Report) entries {
 	var e entries
 	now := r.ScannedAt
+	// What is not found any more may have ended while it was looked for.
+	until := now.Add(time.Duration(r.DurationSeconds * float64(time.Second)))
 	unsure := make(map[string]bool)
 	seen := make(map[string]bool, len(r.Findings))
 	for i := range r.Findings {
@@ -75,7 +77,7 @@ func (l *ledger) enter(r *Report) entries {
 	l.unsure = unsure
 	for id, a := range l.accounts {
 		if !seen[id] {
-			l.close(a, now, now, &e)
+			l.close(a, until, now, &e)
 			delete(l.accounts, id)
 		}
 	}

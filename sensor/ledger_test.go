@@ -270,3 +270,15 @@ func TestPace(t *testing.T) {
 		t.Errorf("the next look may come %s after one of 50 ms", got)
 	}
 }
+
+// A process that ended while everything was looked at was exposed until then at the most.
+func TestExposedUntilLookedFor(t *testing.T) {
+	l := newLedger(nil, time.Time{})
+	began := time.Unix(1000, 0)
+	f := Finding{ID: "a", State: Stale, Reason: Replaced, Packages: []Package{}, Processes: []Process{}}
+	l.enter(&Report{ScannedAt: began, Findings: []Finding{f}})
+	e := l.enter(&Report{ScannedAt: began.Add(time.Minute), DurationSeconds: 0.5})
+	if len(e.closed) != 1 || !e.closed[0].Closed.Equal(began.Add(time.Minute+500*time.Millisecond)) {
+		t.Errorf("closed %+v", e.closed)
+	}
+}

@@ -267,6 +267,7 @@ func (d *daemon) judge(ctx context.Context) (*scan, *Report, error) {
 	}
 	r.ScannedAt = began.UTC()
 	d.note(ctx, sc, r)
+	r.DurationSeconds = time.Since(began).Seconds()
 	d.book.write(ctx, d.ledger.enter(r), r.Host)
 	d.book.learn(ctx, d.mem)
 	r.Gaps = d.gaps()

@@ -150,6 +150,8 @@ func TestHint(t *testing.T) {
 	const mine, other = "hint/mine:1", "hint/other:1"
 	serverImage(t, w.docker, mine, []string{w.expat.from}, w.expat.library)
 	serverImage(t, w.docker, other, []string{w.expat.to}, w.expat.library)
+	// An image of its own, and not another name of one that is built the same way.
+	w.docker.Build(t, lab.Build{Tag: other, Dockerfile: []string{"FROM " + other, "RUN echo hint > /etc/hint"}})
 	c := w.start(t, "hint-mine", mine, []string{w.expat.library})
 	r := w.stale(t)
 	lab.CheckContainers(t, &r.Report, []*lab.Container{c})

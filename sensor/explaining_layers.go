@@ -68,6 +68,9 @@ const writable = -1
 
 // shippedBy is the layer that holds the file which a process has loaded.
 func (sc *scan) shippedBy(r *containerRoot, j judgement) (layer.Where, bool) {
+	if r.stack == nil {
+		return layer.Where{}, false
+	}
 	l := j.class.file
 	if l.id.View == file.LayerView {
 		return r.stack.Holder(j.class.shown, l.id)

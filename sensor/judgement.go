@@ -44,6 +44,9 @@ func (sc *scan) decide(ctx context.Context, p *process, c *class) judgement {
 			f.Mapped.Birth = time.Time{}
 		}
 		e, err := sc.elf(ctx, c.file)
+		if errors.Is(err, file.ErrChanged) {
+			e, err = sc.elfNow(ctx, c.file)
+		}
 		f.Foreign = err == nil && e.Class == 0 && f.ShownOwned == No
 	}
 	v := Decide(f)

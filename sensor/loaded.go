@@ -243,6 +243,25 @@ func (sc *scan) elf(ctx context.Context, l *loaded) (file.ELF, error) {
 	return usable(sc.cache.Facts(ctx, r.Key, r.Open))
 }
 
+// elfNow is elf for a file that is being written to, as it is by now.
+func (sc *scan) elfNow(ctx context.Context, l *loaded) (file.ELF, error) {
+	var e file.ELF
+	err := file.ErrChanged
+	for tries := 0; tries < 3 && errors.Is(err, file.ErrChanged); tries++ {
+		var f *os.File
+		if f, err = sc.openMapped(l); err != nil {
+			return e, err
+		}
+		info, statErr := file.StatFD(int(f.Fd()))
+		f.Close()
+		if statErr != nil {
+			return e, statErr
+		}
+		e, err = usable(sc.cache.Facts(ctx, file.KeyOf(info), func() (*os.File, error) { return sc.openMapped(l) }))
+	}
+	return e, err
+}
+
 // usable drops the errors that only say what a file is not: what could be read
 // of a malformed ELF counts, and any other file has no ELF facts.
 func usable(e file.ELF, err error) (file.ELF, error) {

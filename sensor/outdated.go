@@ -18,10 +18,12 @@ type comparison struct {
 	image     workload.Image
 	there     *packages
 	// compared is how many loads are as in the image, back a package that it has in an
-	// older version, and unsure why something could not be compared.
+	// older version, unsure why something could not be compared, and strange says that a
+	// process has a root which is not known to be the container's, nor another one.
 	compared int
 	back     string
 	unsure   error
+	strange  bool
 }
 
 // The rules by which a load is of a superseded image.
@@ -37,6 +39,10 @@ func (cmp *comparison) notice() (notice, bool) {
 	switch {
 	case cmp.unsure != nil:
 		return notice{state: Unknown, why: superseded + ", and whether what it runs differs there cannot be told: " + cmp.unsure.Error()}, true
+	case cmp.compared == 0 && cmp.back == "" && cmp.strange:
+		return notice{state: Unknown, why: superseded + ", and none of its processes shows the root that its runtime tells of, with which to compare"}, true
+	case cmp.container.ImageID == "":
+		return notice{}, false // what it was made from is not known, so it may be the same
 	case cmp.back != "":
 		return notice{state: Effective, why: superseded + ", but with older packages: to redeploy would take back " + cmp.back}, true
 	case cmp.compared > 0:
@@ -50,7 +56,12 @@ func (cmp *comparison) notice() (notice, bool) {
 func (sc *scan) outdated(ctx context.Context, p *process, cmp *comparison) []judgement {
 	var list []judgement
 	for _, c := range p.classes {
-		if c.facts.Kernel || !sc.inImage(cmp.container, c) {
+		if c.facts.Kernel {
+			continue
+		}
+		if !sc.inImage(cmp.container, c) {
+			v := c.base
+			cmp.strange = cmp.strange || v == nil || v.link == "/" && !sc.ownRoot(cmp.container, v) && !sc.isHost(v)
 			continue
 		}
 		j := sc.decide(ctx, p, c)

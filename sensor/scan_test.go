@@ -7,6 +7,8 @@ import (
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/owner"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
+
+	"github.com/patchsensor/patchsensor/internal/workload"
 )
 
 // TestAdopt holds since when each process can have had its memory, whatever the
@@ -122,6 +124,29 @@ func TestTallyPackages(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%v: %q, want %q", c.states, got, c.want)
+		}
+	}
+}
+
+// That a container's image is superseded by one without a difference is said only of what
+// was compared, and of an image that is known.
+func TestNoticeNeedsEvidence(t *testing.T) {
+	known := &workload.Container{ImageID: "sha256:old"}
+	for _, c := range []struct {
+		name  string
+		cmp   comparison
+		said  bool
+		state State
+	}{
+		{"compared", comparison{container: known, compared: 1}, true, Effective},
+		{"older there", comparison{container: known, back: "a from 2 to 1"}, true, Effective},
+		{"nothing compared, in another root", comparison{container: known}, false, ""},
+		{"nothing compared, in a root that is not known", comparison{container: known, strange: true}, true, Unknown},
+		{"something could not be compared", comparison{container: known, compared: 9, unsure: errNotUnpacked}, true, Unknown},
+		{"made from nobody knows what", comparison{container: &workload.Container{}, compared: 1}, false, ""},
+	} {
+		if n, said := c.cmp.notice(); said != c.said || n.state != c.state {
+			t.Errorf("%s: %q, %t", c.name, n.state, said)
 		}
 	}
 }

@@ -218,6 +218,21 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// What a container was made from is known although its runtime forgot it.
+func TestImageForgotten(t *testing.T) {
+	f := &fake{name: "containerd", containers: []workload.Container{container("a")}}
+	inv := New([]Socket{f.at(t)}, Options{})
+	defer inv.Close()
+	inv.Refresh(context.Background())
+	forgotten := container("a")
+	forgotten.ImageID = ""
+	f.set(func() { f.containers = []workload.Container{forgotten} })
+	inv.Refresh(context.Background())
+	if c, _ := inv.Find("a"); c.ImageID != "sha256:old" {
+		t.Errorf("%+v", c)
+	}
+}
+
 // The runtime below is asked by the reference that the container was asked for, and
 // believed only about an image of the same layers.
 func TestImagesBelow(t *testing.T) {

@@ -66,6 +66,17 @@ func (s *source) list(ctx context.Context) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// What a container was made from does not change, but a runtime may forget it:
+	// containerd does when the image's name moves.
+	made := make(map[imageKey]string)
+	for _, c := range s.listed {
+		made[imageKey{c.Namespace, c.ID}] = c.ImageID
+	}
+	for i := range list {
+		if c := &list[i]; c.ImageID == "" {
+			c.ImageID = made[imageKey{c.Namespace, c.ID}]
+		}
+	}
 	s.listed, s.err, s.name, s.named = list, nil, r.Name(), make(map[imageKey]answer)
 }
 

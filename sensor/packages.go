@@ -349,10 +349,10 @@ func (sc *scan) checksum(ctx context.Context, c *class) {
 		return
 	}
 	r := sc.ref(c.file)
-	have, err := sc.cache.MD5(ctx, r.Key, r.Open)
+	have, err := sc.cache.Sum(ctx, sum.Hash, r.Key, r.Open)
 	if err != nil {
 		c.err = err
 		return
 	}
-	c.facts.Checksum, c.facts.ChecksumRecorded = answer(have == sum.MD5), sum.RecordedAt
+	c.facts.Checksum, c.facts.ChecksumRecorded = answer(have == sum.Sum), sum.RecordedAt
 }

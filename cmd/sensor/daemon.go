@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"runtime"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -25,6 +26,11 @@ import (
 // returns when it has ended.
 func runDaemon(ctx context.Context, s scanner, opts runOptions, reread func() (runOptions, error)) error {
 	log := opts.run.Log
+	// Garbage is collected when the heap has doubled. The sensor's is small, and is
+	// filled by every process that starts: memory that is never touched, and so never
+	// resident, makes the collector wait for more.
+	reserve := make([]byte, 8<<20)
+	defer runtime.KeepAlive(reserve)
 	// A hangup that comes before anybody reads it waits, instead of ending all.
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)

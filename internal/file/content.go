@@ -2,10 +2,14 @@ package file
 
 import (
 	"context"
+	"crypto"
 	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"io/fs"
@@ -76,7 +80,13 @@ type content struct {
 	busy   chan struct{} // holds one token while something is being computed
 	facts  atomic.Pointer[facts]
 	sha256 atomic.Pointer[[sha256.Size]byte]
-	md5    atomic.Pointer[string]
+	sum    atomic.Pointer[sum]
+}
+
+// sum is a hash of one kind, in lower-case hex.
+type sum struct {
+	hash  crypto.Hash
+	value string
 }
 
 // facts is an answer of ReadELF; err is ErrNotELF or a *FormatError.
@@ -138,20 +148,49 @@ func (c *Cache) SHA256(ctx context.Context, key ContentKey, open func() (*os.Fil
 	})
 }
 
-// MD5 returns the MD5 of the content in lower-case hex, to compare with the
-// checksums that dpkg records; it is no evidence against an attacker. Errors
-// are those of SHA256. The two are computed in separate passes because hardly
-// any content needs both, and MD5 takes longer than SHA-256 on processors with
-// instructions for the latter.
-func (c *Cache) MD5(ctx context.Context, key ContentKey, open func() (*os.File, error)) (string, error) {
-	t := c.content(key)
-	return once(ctx, t, &t.md5, func() (string, error) {
-		h := md5.New()
-		if err := c.hash(ctx, key, open, h); err != nil {
+// ErrNoHash is returned for a kind of hash that is not made here.
+var ErrNoHash = errors.New("unknown kind of checksum")
+
+// Sum returns a hash of the content in lower-case hex, to compare with what a
+// package database recorded: of kind MD5, SHA1, SHA224, SHA256, SHA384 or SHA512,
+// else the error wraps ErrNoHash. The first two are no evidence against an attacker.
+// Other errors are those of SHA256. One kind is remembered of each content: a root
+// has one database, which records one.
+func (c *Cache) Sum(ctx context.Context, kind crypto.Hash, key ContentKey, open func() (*os.File, error)) (string, error) {
+	if kind == crypto.SHA256 {
+		b, err := c.SHA256(ctx, key, open)
+		if err != nil {
 			return "", err
 		}
-		return hex.EncodeToString(h.Sum(nil)), nil
-	})
+		return hex.EncodeToString(b[:]), nil
+	}
+	var h hash.Hash
+	switch kind {
+	case crypto.MD5:
+		h = md5.New()
+	case crypto.SHA1:
+		h = sha1.New()
+	case crypto.SHA224:
+		h = sha256.New224()
+	case crypto.SHA384:
+		h = sha512.New384()
+	case crypto.SHA512:
+		h = sha512.New()
+	default:
+		return "", fmt.Errorf("%w: %v", ErrNoHash, kind)
+	}
+	t := c.content(key)
+	compute := func() (sum, error) {
+		if err := c.hash(ctx, key, open, h); err != nil {
+			return sum{}, err
+		}
+		return sum{kind, hex.EncodeToString(h.Sum(nil))}, nil
+	}
+	v, err := once(ctx, t, &t.sum, compute)
+	if err == nil && v.hash != kind {
+		v, err = compute()
+	}
+	return v.value, err
 }
 
 // content returns the place where what is known under key is kept.

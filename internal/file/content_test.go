@@ -3,6 +3,7 @@ package file
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/binary"
@@ -86,7 +87,7 @@ func TestCacheHashes(t *testing.T) {
 				t.Errorf("SHA-256 of %d bytes: %x, %v", size, sum, err)
 			}
 			want := md5.Sum(data)
-			if sum, err := c.MD5(ctx, s.Key, s.Open); err != nil || sum != hex.EncodeToString(want[:]) {
+			if sum, err := c.Sum(ctx, crypto.MD5, s.Key, s.Open); err != nil || sum != hex.EncodeToString(want[:]) {
 				t.Errorf("MD5 of %d bytes: %s, %v", size, sum, err)
 			}
 		}
@@ -319,7 +320,7 @@ func TestCacheRefuses(t *testing.T) {
 	})
 	t.Run("directory", func(t *testing.T) {
 		s := newSource(t, dir)
-		if _, err := NewCache(0).MD5(t.Context(), s.Key, s.Open); !errors.Is(err, ErrNotRegular) {
+		if _, err := NewCache(0).Sum(t.Context(), crypto.MD5, s.Key, s.Open); !errors.Is(err, ErrNotRegular) {
 			t.Error(err)
 		}
 	})
@@ -372,7 +373,7 @@ func BenchmarkSHA256(b *testing.B) {
 	b.Run("MD5", func(b *testing.B) {
 		b.SetBytes(benchmarkSize)
 		for b.Loop() {
-			if _, err := NewCache(0).MD5(b.Context(), s.Key, s.Open); err != nil {
+			if _, err := NewCache(0).Sum(b.Context(), crypto.MD5, s.Key, s.Open); err != nil {
 				b.Fatal(err)
 			}
 		}

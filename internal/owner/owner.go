@@ -4,6 +4,7 @@
 package owner
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"time"
@@ -35,7 +36,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Package is one package as a database describes it.
 type Package struct {
-	Manager string // "dpkg"
+	Manager string // "dpkg", "rpm", "apk" or "pacman"
 	Name    string
 	Arch    string
 	Version string
@@ -43,6 +44,9 @@ type Package struct {
 	// equal Name and Version unless the database says otherwise.
 	Source        string
 	SourceVersion string
+	// Vendor is who built the package and Module the modularity label
+	// (NAME:STREAM:VERSION:CONTEXT), where the database says so.
+	Vendor, Module string
 	// State is StateInstalled, or the manager's own word for a state in which
 	// files and version may disagree.
 	State string
@@ -61,7 +65,8 @@ type Owned struct {
 
 // Checksum is the content that a package recorded for one of its files.
 type Checksum struct {
-	MD5 string // lower-case hex
+	Hash crypto.Hash
+	Sum  string // lower-case hex
 	// RecordedAt is when the record itself last changed (its ctime): the
 	// content was this at that time.
 	RecordedAt time.Time

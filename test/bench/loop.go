@@ -28,11 +28,27 @@ const (
 	lapSettle = 500 * time.Millisecond
 )
 
-// slowdown measures by how much a sensor that runs slows down what starts processes.
+// slowdown measures by how much a sensor that runs slows down what starts processes:
+// small ones that load one small library, which is the worst case, and such that load
+// what a service of the network does, and end.
 func (b *bench) slowdown(pairs int) {
-	b.section(func(dir string) error {
+	b.loops("a small library", pairs, func(dir string) (string, error) {
 		lib := filepath.Join(dir, "lib.so")
-		if err := install(b.forge.oldLib, lib); err != nil {
+		return lib, install(b.forge.oldLib, lib)
+	})
+	const tls = "libssl.so.3"
+	if err := exec.CommandContext(b.ctx, b.forge.loop, tls).Run(); err != nil {
+		fmt.Fprintf(b.out, "%s is not installed and left out\n", tls)
+		return
+	}
+	b.loops(tls, pairs, func(string) (string, error) { return tls, nil })
+}
+
+// loops measures a loop of processes that load one library.
+func (b *bench) loops(title string, pairs int, library func(dir string) (string, error)) {
+	b.section(func(dir string) error {
+		lib, err := library(dir)
+		if err != nil {
 			return err
 		}
 		var ratios, cpus, own []float64
@@ -60,8 +76,8 @@ func (b *bench) slowdown(pairs int) {
 			ratios, cpus = append(ratios, on.wall/off.wall), append(cpus, on.cpu/off.cpu)
 			own = append(own, on.own*1000/lapCount)
 		}
-		fmt.Fprintf(b.out, "\nfork, exec and dlopen, with a sensor that runs (tier %s) against without: %d pairs of laps of %d processes, %d pairs were disturbed\n",
-			tier, len(ratios), lapCount, tries-len(ratios))
+		fmt.Fprintf(b.out, "\nfork, exec and dlopen of %s, with a sensor that runs (tier %s) against without: %d pairs of laps of %d processes, %d pairs were disturbed\n",
+			title, tier, len(ratios), lapCount, tries-len(ratios))
 		if len(ratios) < 10 {
 			_, err := fmt.Fprintln(b.out, "too few to tell: the machine does other things")
 			return err
@@ -78,7 +94,7 @@ func (b *bench) slowdown(pairs int) {
 			return err
 		}
 		lo, mid, hi := interval(own)
-		_, err := fmt.Fprintf(b.out, "the sensor's own CPU time for 1,000 processes: median %.1f ms (95 %%: %.1f to %.1f)\n", 1e3*mid, 1e3*lo, 1e3*hi)
+		_, err = fmt.Fprintf(b.out, "the sensor's own CPU time for 1,000 processes: median %.1f ms (95 %%: %.1f to %.1f)\n", 1e3*mid, 1e3*lo, 1e3*hi)
 		return err
 	})
 }

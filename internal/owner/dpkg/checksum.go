@@ -2,6 +2,7 @@ package dpkg
 
 import (
 	"bytes"
+	"crypto"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -47,7 +48,7 @@ func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 	if err != nil {
 		return owner.Checksum{}, false, defect(name, -1, err)
 	}
-	return owner.Checksum{MD5: sum, RecordedAt: info.Ctime}, true, nil
+	return owner.Checksum{Hash: crypto.MD5, Sum: sum, RecordedAt: info.Ctime}, true, nil
 }
 
 func (d *Database) readSums(r *record) (name string, content []byte, err error) {

@@ -149,7 +149,7 @@ func TestChecksum(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, ok, err := d.Checksum(owners[tt.path])
-		if err != nil || ok != (tt.sum != "") || got.MD5 != tt.sum || got.RecordedAt.IsZero() == ok {
+		if err != nil || ok != (tt.sum != "") || got.Sum != tt.sum || got.RecordedAt.IsZero() == ok {
 			t.Errorf("%s %s: %+v, %v, %v; want %q", tt.fixture, tt.path, got, ok, err, tt.sum)
 		}
 	}

@@ -128,14 +128,20 @@ func (p paced) extend() {
 	_ = http.NewResponseController(p.w).SetWriteDeadline(time.Now().Add(p.grace))
 }
 
-// send answers with one document of JSON.
-func (h *handler) send(w http.ResponseWriter, code int, document []byte) error {
+// send answers with one document of JSON, given in pieces.
+func (h *handler) send(w http.ResponseWriter, code int, document ...[]byte) error {
+	size := 0
+	for _, b := range document {
+		size += len(b)
+	}
 	w.Header().Set("Content-Type", typeJSON)
-	w.Header().Set("Content-Length", strconv.Itoa(len(document)))
+	w.Header().Set("Content-Length", strconv.Itoa(size))
 	w.WriteHeader(code)
 	out := paced{w, h.limits.progress}
-	if _, err := out.Write(document); err != nil {
-		return err
+	for _, b := range document {
+		if _, err := out.Write(b); err != nil {
+			return err
+		}
 	}
 	return out.Flush()
 }

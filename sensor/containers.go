@@ -89,6 +89,7 @@ func (sc *scan) chainOf(v *view, m manager) string {
 	if r.stack == nil {
 		return ""
 	}
+	key := ""
 	for _, mark := range m.marks {
 		where, _, err := r.stack.Find("/" + mark)
 		if err != nil {
@@ -102,9 +103,9 @@ func (sc *scan) chainOf(v *view, m manager) string {
 		if _, err := sc.root.Lstat(path.Join(c.Rootfs.Upper, path.Dir(mark))); !errors.Is(err, fs.ErrNotExist) {
 			return ""
 		}
-		return m.name + " " + layer.Key(c.Rootfs.Upper, c.Rootfs.Lower)
+		key = m.name + " " + layer.Key(c.Rootfs.Upper, c.Rootfs.Lower)
 	}
-	return ""
+	return key
 }
 
 // sharedPackages is the package database of an image, as it was read in another container

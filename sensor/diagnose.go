@@ -208,11 +208,9 @@ func mapFiles(fs proc.FS) Check {
 }
 
 func packageDatabase(root *file.Root) Check {
-	for _, m := range managers() {
+	if m, ok := managersOf(root); ok {
 		db, err := m.open(root)
 		switch {
-		case noDatabase(err):
-			continue
 		case err != nil:
 			return Check{"package database", false, LevelFail, text(err.Error()), "mend the database; owners and versions are not known"}
 		}

@@ -128,7 +128,7 @@ func (sc *scan) hints(ctx context.Context, g *group) []string {
 					continue
 				}
 				there, ok := pk.version(o.Package)
-				if !ok || there.State != owner.StateInstalled || !pk.manager.newer(there.Version, o.Package.Version) {
+				if !ok || there.State != owner.StateInstalled || !supersedes(there, o.Package) {
 					continue
 				}
 				seen[o.Package.Name] = true

@@ -235,6 +235,10 @@ func TestDiff(t *testing.T) {
 		{"a=1", "b=1", "a:1> b:>1"},
 		{"", "a=1", "a:>1"},
 		{"a=2", "a=1", "a:2>1"},
+		{"k=1 k=2", "k=2 k=3", "k:1>3"},
+		{"k=1 k=2", "k=1 k=2 k=3", "k:>3"},
+		{"a=1 k=1 k=2", "a=1 k=2", "k:1>"},
+		{"k=1 k=2", "k=3 z=1", "k:1> k:2> k:>3 z:>1"},
 	} {
 		var got []string
 		for _, p := range diff(list(c.before), list(c.after)) {

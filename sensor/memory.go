@@ -103,17 +103,16 @@ func stampsOf(root *file.Root, m manager) []stamp {
 // hostPackages opens the package database of the host's root, or takes the one at
 // hand if that has not changed.
 func (m *memory) hostPackages(sc *scan) {
-	for _, mgr := range managers() {
-		id, ok := identityOf(sc.root, mgr.marks)
-		if !ok {
-			continue
-		}
+	mgr, ok := managersOf(sc.root)
+	if ok {
+		id, _ := identityOf(sc.root, mgr.marks)
 		stamps := stampsOf(sc.root, mgr)
-		if m.host == nil || !equalStamps(m.stamps, stamps) || m.host.troubled() && time.Since(m.opened) > retryAfter {
+		if m.host == nil || m.host.manager.name != mgr.name || !equalStamps(m.stamps, stamps) || m.host.troubled() && time.Since(m.opened) > retryAfter {
 			m.opened = time.Now()
 			db, err := mgr.open(sc.root)
 			if noDatabase(err) {
-				continue
+				m.host = nil
+				return
 			}
 			m.host, m.stamps = newPackages(sc.root.Name(), mgr), stamps
 			if m.host.db = db; err != nil {

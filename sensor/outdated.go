@@ -94,7 +94,7 @@ func (sc *scan) newerOf(ctx context.Context, j judgement, cmp *comparison) (*new
 				cmp.unsure = fmt.Errorf("package %s is %s there", there.Name, there.State)
 			case there.Version == mine.Version:
 				cmp.compared++
-			case cmp.there.manager.newer(there.Version, mine.Version):
+			case supersedes(there, mine):
 				n.pkg = there
 				return n, newerRule
 			default:

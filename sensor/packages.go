@@ -58,11 +58,8 @@ func (sc *scan) packagesOf(v *view) *packages {
 		v.db.err = v.err
 		return v.db
 	}
-	for _, m := range managers() {
-		id, ok := identityOf(v.root, m.marks)
-		if !ok {
-			continue
-		}
+	if m, ok := managersOf(v.root); ok {
+		id, _ := identityOf(v.root, m.marks)
 		if shared := sc.databases[id]; shared != nil {
 			v.db = shared
 			return v.db
@@ -82,15 +79,15 @@ func (sc *scan) packagesOf(v *view) *packages {
 		db, err := m.open(root)
 		sc.parsed++
 		switch {
-		case noDatabase(err):
-			continue
+		case noDatabase(err): // it has just gone
 		case err != nil:
 			v.db.err = err
 			sc.warnings.add(v.db.name, err, "")
+			return v.db
 		default:
 			v.db.db = db
+			return v.db
 		}
-		return v.db
 	}
 	if sc.hidesDatabase(v) {
 		v.db = sc.packagesOf(sc.hostView())

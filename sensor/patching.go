@@ -34,7 +34,7 @@ func versionsOf(db database) []packageVersion {
 		}
 		list = append(list, v)
 	}
-	slices.SortFunc(list, compareVersions)
+	slices.SortStableFunc(list, compareVersions)
 	return list
 }
 
@@ -42,8 +42,8 @@ func compareVersions(a, b packageVersion) int {
 	return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch))
 }
 
-// diff lists what changed between two lists of packages. Several versions of a
-// package that are installed at once are told apart by architecture alone.
+// diff lists what changed between two lists of packages. Of a package that may be
+// installed in several versions at once, as kernels are, each version comes and goes.
 func diff(before, after []packageVersion) []Patch {
 	var list []Patch
 	change := func(p packageVersion, from, to string) {
@@ -54,27 +54,49 @@ func diff(before, after []packageVersion) []Patch {
 		list = append(list, Patch{Manager: p.Manager, Package: p.Name, Source: source, Arch: p.Arch, From: from, To: to})
 	}
 	for len(before) > 0 || len(after) > 0 {
-		order := 0
+		gone, come := before, after
 		switch {
 		case len(before) == 0:
-			order = 1
+			gone = nil
 		case len(after) == 0:
-			order = -1
-		default:
-			order = compareVersions(before[0], after[0])
+			come = nil
+		case compareVersions(before[0], after[0]) < 0:
+			come = nil
+		case compareVersions(before[0], after[0]) > 0:
+			gone = nil
 		}
-		switch {
-		case order < 0:
-			change(before[0], before[0].Version, "")
-			before = before[1:]
-		case order > 0:
-			change(after[0], "", after[0].Version)
-			after = after[1:]
-		default:
-			if before[0].Version != after[0].Version {
-				change(after[0], before[0].Version, after[0].Version)
-			}
-			before, after = before[1:], after[1:]
+		gone, come = versionsAhead(gone), versionsAhead(come)
+		before, after = before[len(gone):], after[len(come):]
+		removed, added := without(gone, come), without(come, gone)
+		if len(removed) == 1 && len(added) == 1 {
+			change(added[0], removed[0].Version, added[0].Version)
+			continue
+		}
+		for _, p := range removed {
+			change(p, p.Version, "")
+		}
+		for _, p := range added {
+			change(p, "", p.Version)
+		}
+	}
+	return list
+}
+
+// versionsAhead are the versions of the first package of a list.
+func versionsAhead(list []packageVersion) []packageVersion {
+	n := 0
+	for n < len(list) && compareVersions(list[0], list[n]) == 0 {
+		n++
+	}
+	return list[:n]
+}
+
+// without are the versions of a that b does not have.
+func without(a, b []packageVersion) []packageVersion {
+	var list []packageVersion
+	for _, p := range a {
+		if !slices.ContainsFunc(b, func(q packageVersion) bool { return q.Version == p.Version }) {
+			list = append(list, p)
 		}
 	}
 	return list

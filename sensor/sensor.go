@@ -2,7 +2,6 @@ package sensor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -12,8 +11,6 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/host"
-	"github.com/patchsensor/patchsensor/internal/owner"
-	"github.com/patchsensor/patchsensor/internal/owner/dpkg"
 	"github.com/patchsensor/patchsensor/internal/proc"
 	"github.com/patchsensor/patchsensor/internal/snapshot"
 	"github.com/patchsensor/patchsensor/internal/workload"
@@ -44,66 +41,6 @@ type Options struct {
 	Live LiveOptions
 	// Log may be nil.
 	Log *zap.Logger
-}
-
-// database is the seam to a package database: who shipped a file in one root.
-type database interface {
-	// Owners answers for canonical paths inside the root; a path that no
-	// package owns is absent.
-	Owners(paths []string) (map[string]owner.Owned, error)
-	// Providers lists the packages that ship a file of a base name.
-	Providers(bases []string) (map[string][]owner.Owned, error)
-	// Checksum is the content that the package recorded for a file.
-	Checksum(owner.Owned) (owner.Checksum, bool, error)
-	// History lists the changes of packages, oldest first.
-	History() ([]owner.Change, error)
-	// Changelog lists what is newer than version after in the package.
-	Changelog(p owner.Package, after string) (owner.Changelog, error)
-	// Packages lists what may have files in the root, by name and architecture.
-	Packages() []owner.Package
-	// Problems are the defects met so far; all else is still answered.
-	Problems() []error
-}
-
-// tree is a root directory: that of a view, or an image's layers put together.
-type tree interface {
-	Open(name string) (*os.File, error)
-	Stat(name string) (file.Info, error)
-	ReadFile(name string, limit int64) ([]byte, error)
-	ReadDir(name string, limit int) ([]string, error)
-	Readlink(name string) (string, error)
-}
-
-// manager opens one kind of package database.
-type manager struct {
-	name string
-	// marks are the files of which one exists in a root that has such a
-	// database; their identity is that of the database.
-	marks []string
-	// journals are files that change with the database as well.
-	journals []string
-	open     func(tree) (database, error)
-	// newer reports whether version a is newer than b.
-	newer func(a, b string) bool
-	// busy reports whether the package manager is at work in a root.
-	busy func(*file.Root) (bool, error)
-}
-
-// managers are all kinds of package databases.
-func managers() []manager {
-	return []manager{
-		{
-			name:     "dpkg",
-			marks:    []string{"var/lib/dpkg/status", "var/lib/dpkg/status.d"},
-			journals: []string{"var/lib/dpkg/updates", "var/lib/dpkg/diversions"},
-			open:     func(r tree) (database, error) { return dpkg.Open(r) },
-			newer: func(a, b string) bool {
-				order, err := dpkg.Compare(a, b)
-				return err == nil && order > 0
-			},
-			busy: dpkg.Busy,
-		},
-	}
 }
 
 // recogniser is the seam to a kind of workload.
@@ -238,6 +175,3 @@ func (sc *scan) describe() Host {
 	}
 	return Host{Name: text(h.Name), MachineID: text(h.MachineID), Kernel: text(h.Kernel), OS: text(h.OS)}
 }
-
-// noDatabase reports whether err only says that a root has no package database.
-func noDatabase(err error) bool { return errors.Is(err, owner.ErrNoDatabase) }

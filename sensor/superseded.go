@@ -145,18 +145,18 @@ func (sc *scan) imagePackages(ctx context.Context, image workload.Image) (*packa
 		sc.containers.stacks = append(sc.containers.stacks, stack)
 	}
 	pk.tree = stack
-	for _, m := range managers() {
-		db, err := m.open(stack)
-		sc.parsed++
-		if noDatabase(err) {
-			continue
-		}
-		*pk = *newPackages(subjectImage+image.ID, m)
-		pk.db, pk.err, pk.tree = db, err, stack
-		return pk, err
+	m, ok := managersOf(stack)
+	if !ok {
+		return pk, nil // an image of one static program has none
 	}
-	// An image of one static program has none.
-	return pk, nil
+	db, err := m.open(stack)
+	sc.parsed++
+	if noDatabase(err) {
+		return pk, nil
+	}
+	*pk = *newPackages(subjectImage+image.ID, m)
+	pk.db, pk.err, pk.tree = db, err, stack
+	return pk, err
 }
 
 // newerBuildID is the build ID of the newer image's file of the same name, empty if it

@@ -4,17 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // A container's package database is read only where a verdict needs it. One that cannot
 // be what it should be is told of all the same: then what is not found in it says nothing.
-
-// maxDatabase is the size from which a main file of a package database is not read, in
-// bytes. Real ones have up to 40 MB.
-const maxDatabase = 64 << 20
 
 // databaseTrouble says why the package database that a view shows cannot be read, nil if
 // it may be.
@@ -33,7 +28,12 @@ func (sc *scan) databaseTrouble(v *view) error {
 				continue
 			case err != nil:
 				return fmt.Errorf("%s: %w", mark, err)
-			case info.Mode&unix.S_IFMT == unix.S_IFDIR && strings.HasSuffix(mark, ".d"), info.Regular() && info.Size <= maxDatabase:
+			case slices.Contains(m.directories, mark):
+				if info.Mode&unix.S_IFMT == unix.S_IFDIR {
+					continue
+				}
+				return fmt.Errorf("%s is no directory", mark)
+			case info.Regular() && info.Size <= m.largest:
 				continue
 			case info.Regular():
 				return fmt.Errorf("%s has %d bytes", mark, info.Size)

@@ -45,9 +45,7 @@ func (inv *Inventory) follow(ctx context.Context, s *source, changed func()) {
 
 // watch lists what a source has now and after each change, until it is lost.
 func (inv *Inventory) watch(ctx context.Context, s *source, changed func()) {
-	s.list(ctx)
-	inv.update(time.Now())
-	changed()
+	inv.relist(ctx, s, changed)
 	r := s.connected()
 	if r == nil {
 		return
@@ -76,10 +74,17 @@ func (inv *Inventory) watch(ctx context.Context, s *source, changed func()) {
 			pause(ctx, gathering)
 		case <-relist.C:
 		}
-		s.list(ctx)
-		inv.update(time.Now())
-		changed()
+		inv.relist(ctx, s, changed)
 	}
+}
+
+// relist lists what a source has now. What its containers were made from is asked for
+// right away: a runtime may have forgotten it by the time that somebody wants to know.
+func (inv *Inventory) relist(ctx context.Context, s *source, changed func()) {
+	s.list(ctx)
+	inv.update(time.Now())
+	changed()
+	s.askMade(ctx)
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -233,6 +233,35 @@ func TestImageForgotten(t *testing.T) {
 	}
 }
 
+// A running sensor knows what a container was made from although the runtime forgot it
+// before anybody asked, and although the connection was lost meanwhile.
+func TestImageForgottenBeforeAsked(t *testing.T) {
+	c := container("a")
+	c.Running = true
+	old := workload.Image{ID: "sha256:old", Layers: []workload.Layer{{Digest: "sha256:one", Dir: "/one"}}}
+	f := &fake{name: "containerd", containers: []workload.Container{c}, images: map[string]workload.Image{"sha256:old": old}, lost: make(chan error)}
+	inv := New([]Socket{f.at(t)}, Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	changes := make(chan struct{}, 100)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		inv.Run(ctx, func() { changes <- struct{}{} })
+	}()
+	<-changes
+	for f.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	f.set(func() { f.images = nil })
+	f.lost <- errors.New("gone")
+	<-changes
+	if image, err := inv.Image(ctx, "a"); err != nil || len(image.Layers) != 1 {
+		t.Errorf("image %+v, %v", image, err)
+	}
+	cancel()
+	<-done
+}
+
 // The runtime below is asked by the reference that the container was asked for, and
 // believed only about an image of the same layers.
 func TestImagesBelow(t *testing.T) {

@@ -111,7 +111,10 @@ func (s *source) open() (Runtime, error) {
 		return nil, err
 	}
 	s.runtime = r
-	s.images, s.named = make(map[imageKey]answer), make(map[imageKey]answer)
+	s.named = make(map[imageKey]answer)
+	if s.images == nil {
+		s.images = make(map[imageKey]answer)
+	}
 	return r, nil
 }
 
@@ -165,6 +168,21 @@ func (s *source) image(ctx context.Context, c workload.Container) (workload.Imag
 		}
 	}
 	return image, err
+}
+
+// askMade asks what the containers that run were made from, where that is not known.
+func (s *source) askMade(ctx context.Context) {
+	asked := make(map[imageKey]bool)
+	for _, c := range s.containers() {
+		key := imageKey{c.Namespace, c.ImageID}
+		if !c.Running || c.ImageID == "" || asked[key] {
+			continue
+		}
+		asked[key] = true
+		if _, err := s.image(ctx, c); errors.Is(err, ErrNotInTime) || ctx.Err() != nil {
+			return
+		}
+	}
 }
 
 // current is what the reference of a container names now, as asked for once after

@@ -122,6 +122,13 @@ func (d *daemon) changed(ctx context.Context, c watch.Change) error {
 	if c.Err != nil {
 		d.log.Warn("package database", zap.String("database", c.Target), zap.Error(c.Err))
 	}
+	if ofRoot(c) {
+		// Nothing of it is remembered that may have changed.
+		if err := d.readChanges(ctx); err != nil {
+			return err
+		}
+		return d.rejudge(ctx)
+	}
 	d.mem.forget()
 	d.owed = true
 	if err := d.readChanges(ctx); err != nil {

@@ -272,6 +272,7 @@ func (d *daemon) judgeAll(ctx context.Context, reportOnly bool) (*scan, *Report,
 	r.ScannedAt = began.UTC()
 	if d.standing.scan == sc {
 		d.note(ctx, sc, r)
+		d.watchRoots(ctx, sc)
 	}
 	r.DurationSeconds = time.Since(began).Seconds()
 	d.book.write(ctx, d.ledger.enter(r), r.Host)

@@ -57,6 +57,7 @@ func (s *Sensor) open(ctx context.Context) (_ *daemon, err error) {
 		state: track.New(track.Limits{}), woken: make(chan struct{}, 1),
 		questions: make(chan *question), reload: make(chan LiveOptions),
 		names: make(map[nameKey]*loadNames), transient: make(map[string]time.Time),
+		watched: make(map[file.ID]watchedRoot),
 	}
 	d.vitals.started, d.vitals.turned, d.vitals.stopped = time.Now(), time.Now(), make(chan struct{})
 	defer func() {

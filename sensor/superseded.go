@@ -70,6 +70,12 @@ func (sc *scan) supersede(ctx context.Context, groups map[string]*group, inside 
 		pk, err := sc.imagePackages(ctx, image)
 		if err != nil {
 			sc.warnings.add(subjectImage+c.Image, fmt.Errorf("container %s was made from what the reference named before, and the two cannot be compared: %w", c.Name, err), "")
+			if groups[key] == nil {
+				sum := comparison{container: c, unsure: err}
+				n, _ := sum.notice()
+				n.group = all
+				notices = append(notices, n)
+			}
 			continue
 		}
 		sc.ownAll(all)

@@ -7,8 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"runtime"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 

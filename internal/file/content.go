@@ -77,10 +77,11 @@ const hashBuffer = 128 << 10 // bytes read between two looks at the context
 
 // content is what is known of one content so far.
 type content struct {
-	busy   chan struct{} // holds one token while something is being computed
-	facts  atomic.Pointer[facts]
-	sha256 atomic.Pointer[[sha256.Size]byte]
-	sum    atomic.Pointer[sum]
+	busy    chan struct{} // holds one token while something is being computed
+	facts   atomic.Pointer[facts]
+	sha256  atomic.Pointer[[sha256.Size]byte]
+	sum     atomic.Pointer[sum]
+	modules atomic.Pointer[modules]
 }
 
 // sum is a hash of one kind, in lower-case hex.

@@ -43,6 +43,9 @@ var layers = map[string][]string{
 	// Who shipped a file; the databases know nothing of one another.
 	"internal/owner":           {},
 	"internal/owner/dpkg":      {"internal/file", "internal/owner"},
+	"internal/owner/rpm":       {"internal/file", "internal/owner"},
+	"internal/owner/apk":       {"internal/file", "internal/owner"},
+	"internal/owner/pacman":    {"internal/file", "internal/owner"},
 	"internal/owner/layer":     {"internal/file"},
 	"internal/owner/ownertest": {"internal/file", "internal/owner"},
 	// What one would act on; knows no files and no packages.
@@ -60,14 +63,17 @@ var layers = map[string][]string{
 	"sensor": {"internal/file", "internal/host", "internal/owner", "internal/owner/dpkg", "internal/probe", "internal/proc",
 		"internal/snapshot", "internal/store", "internal/trace", "internal/track", "internal/watch", "internal/workload",
 		"internal/owner/layer", "internal/workload/container", "internal/workload/containerd", "internal/workload/cri", "internal/workload/docker",
-		"internal/workload/inventory", "internal/workload/systemd"},
+		"internal/workload/inventory", "internal/workload/systemd",
+		"internal/advisory", "internal/owner/apk", "internal/owner/pacman", "internal/owner/rpm"},
+	// What is known of vulnerabilities, offline; knows no packages that are installed.
+	"internal/advisory": {"internal/owner"},
 	// The outputs know only the verdicts, and nothing of one another.
 	"internal/api":          {"sensor"},
 	"internal/sink/metrics": {"sensor"},
 	"internal/sinktest":     {"sensor"},
 	// What a person asks a report for; decides nothing.
 	"internal/filter": {"sensor"},
-	"cmd/sensor":      {"internal/api", "internal/filter", "internal/lock", "internal/privilege", "internal/sink/metrics", "sensor"},
+	"cmd/sensor":      {"internal/advisory", "internal/api", "internal/filter", "internal/lock", "internal/privilege", "internal/sink/metrics", "sensor"},
 	// Generates docs/report.schema.json.
 	"internal/schema": {"sensor"},
 	// The labs see the program from outside.

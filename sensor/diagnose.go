@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -223,10 +224,17 @@ func packageDatabase(root *file.Root) Check {
 }
 
 func history(root *file.Root) Check {
-	if _, err := root.Stat("/var/log/dpkg.log"); err != nil {
-		return Check{"package history", false, LevelWarn, text(err.Error()), "keep /var/log/dpkg.log: it tells which version runs"}
+	m, ok := managersOf(root)
+	if !ok {
+		return Check{"package history", false, LevelWarn, "there is no package database", "name the host's root with --root"}
 	}
-	return Check{"package history", true, LevelOK, "/var/log/dpkg.log", ""}
+	for _, name := range m.logs {
+		if _, err := root.Stat(name); err == nil {
+			return Check{"package history", true, LevelOK, "/" + name, ""}
+		}
+	}
+	return Check{"package history", false, LevelWarn, "none of /" + strings.Join(m.logs, ", /"),
+		"keep the package manager's log: it tells which version runs where the sensor did not"}
 }
 
 func changelogs(root *file.Root) Check {

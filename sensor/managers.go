@@ -7,7 +7,10 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/apk"
 	"github.com/patchsensor/patchsensor/internal/owner/dpkg"
+	"github.com/patchsensor/patchsensor/internal/owner/pacman"
+	"github.com/patchsensor/patchsensor/internal/owner/rpm"
 )
 
 // database is the seam to a package database: who shipped a file in one root.
@@ -50,7 +53,9 @@ type manager struct {
 	// in bytes from which a file is not read.
 	directories []string
 	largest     int64
-	open        func(tree) (database, error)
+	// logs are where the history of packages is kept: one of these.
+	logs []string
+	open func(tree) (database, error)
 	// newer reports whether version a is newer than b, both of packages of this kind.
 	newer func(a, b string) bool
 	// busy reports whether the package manager is at work in a root.
@@ -66,13 +71,53 @@ func managers() []manager {
 			journals: []string{"var/lib/dpkg/updates", "var/lib/dpkg/diversions"},
 			// Real ones have up to 40 MB.
 			directories: []string{"var/lib/dpkg/status.d"}, largest: 64 << 20,
-			open: func(r tree) (database, error) { return dpkg.Open(r) },
-			newer: func(a, b string) bool {
-				order, err := dpkg.Compare(a, b)
-				return err == nil && order > 0
-			},
-			busy: dpkg.Busy,
+			open:  func(r tree) (database, error) { return dpkg.Open(r) },
+			logs:  []string{"var/log/dpkg.log"},
+			newer: by(dpkg.Compare),
+			busy:  dpkg.Busy,
 		},
+		{
+			name: "rpm",
+			marks: []string{
+				"usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages.db", "usr/lib/sysimage/rpm/Packages",
+				"var/lib/rpm/rpmdb.sqlite", "var/lib/rpm/Packages.db", "var/lib/rpm/Packages",
+				"usr/share/rpm/rpmdb.sqlite", "usr/share/rpm/Packages.db", "usr/share/rpm/Packages",
+			},
+			journals: []string{"usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "var/lib/rpm/rpmdb.sqlite-wal"},
+			// With the file lists and changelogs of everything that a distribution has.
+			largest: 4 << 30,
+			open:    func(r tree) (database, error) { return rpm.Open(r) },
+			logs: []string{"usr/lib/sysimage/libdnf5/transaction_history.sqlite", "var/lib/dnf/history.sqlite", "var/log/zypp/history",
+				"var/lib/yum/history"},
+			newer: by(rpm.Compare),
+			busy:  rpm.Busy,
+		},
+		{
+			name:    "apk",
+			marks:   []string{"usr/lib/apk/db/installed", "lib/apk/db/installed"},
+			largest: 256 << 20,
+			open:    func(r tree) (database, error) { return apk.Open(r) },
+			logs:    []string{"var/log/apk.log"},
+			newer:   by(apk.Compare),
+			busy:    apk.Busy,
+		},
+		{
+			name:        "pacman",
+			marks:       []string{"var/lib/pacman/local"},
+			directories: []string{"var/lib/pacman/local"},
+			open:        func(r tree) (database, error) { return pacman.Open(r) },
+			logs:        []string{"var/log/pacman.log"},
+			newer:       by(pacman.Compare),
+			busy:        pacman.Busy,
+		},
+	}
+}
+
+// by makes a question of a comparison. What cannot be compared is not newer.
+func by(compare func(a, b string) (int, error)) func(a, b string) bool {
+	return func(a, b string) bool {
+		order, err := compare(a, b)
+		return err == nil && order > 0
 	}
 }
 
@@ -102,6 +147,7 @@ func together(list []manager) manager {
 		names = append(names, m.name)
 		all.marks = append(all.marks, m.marks...)
 		all.journals = append(all.journals, m.journals...)
+		all.logs = append(all.logs, m.logs...)
 	}
 	all.name = strings.Join(names, "+")
 	all.open = func(root tree) (database, error) { return openAll(root, list) }

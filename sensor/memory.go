@@ -87,7 +87,7 @@ type stamp struct {
 // stampsOf are the stamps of the files that change with a package database.
 func stampsOf(root *file.Root, m manager) []stamp {
 	var list []stamp
-	for _, names := range [][]string{m.marks, m.journals} {
+	for _, names := range [][]string{m.marks, m.journals, m.logs} {
 		for _, name := range names {
 			info, err := root.Stat(name)
 			if err != nil {

@@ -70,7 +70,7 @@ func (sc *scan) knownFiles(ctx context.Context) map[seenFile]knownFile {
 				version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
 				t := newTally(nil)
 				t.add(c.owners, o.Package, version, evidence, Stale)
-				k.pkg = &t.packages(sc)[0]
+				k.pkg = &t.packages(ctx, sc)[0]
 			}
 		default:
 			continue

@@ -25,6 +25,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 		Schema: Schema, Version: sc.opts.Version, Host: sc.describe(), Source: sc.source,
 		Gaps: []Gap{}, Findings: []Finding{},
 	}
+	sc.openAdvisories()
 	actors := sc.actors()
 	groups, inside := make(map[string]*group), make(map[string]*group)
 	seen := make(map[string]bool)
@@ -157,7 +158,8 @@ func (sc *scan) finding(ctx context.Context, g *group) Finding {
 	if len(t.reasons) > 0 {
 		f.State, f.Reason = t.worst()
 	}
-	f.Packages = t.packages(sc)
+	f.Packages = t.packages(ctx, sc)
+	f.weigh()
 	if !t.since.IsZero() {
 		since := t.since.UTC()
 		f.Since = &since
@@ -281,10 +283,16 @@ func (sc *scan) otherBuildID(ctx context.Context, c *class) string {
 	return e.BuildID
 }
 
-// less orders findings: what must not be restarted first, then by how long they
-// have been exposed.
+// less orders findings: what must not be restarted first, then by how bad what they
+// leave open is, and by how long they have been exposed.
 func less(a, b *Finding) bool {
 	if x, y := rank(a.State), rank(b.State); x != y {
+		return x > y
+	}
+	if a.Exploited != b.Exploited {
+		return a.Exploited
+	}
+	if x, y := severityRank(a.Severity), severityRank(b.Severity); x != y {
 		return x > y
 	}
 	if x, y := sinceOf(a), sinceOf(b); !x.Equal(y) {

@@ -40,8 +40,9 @@ type memory struct {
 	learned []store.Knowledge
 	// later is the earliest moment for the next question to the database that only
 	// serves to observe; put off says that one was not asked for it.
-	later  time.Time
-	putOff bool
+	later      time.Time
+	putOff     bool
+	advisories advisories
 	// keep is where older observations are; nil if there is none.
 	keep knowledgeStore
 }
@@ -115,6 +116,7 @@ func (m *memory) hostPackages(sc *scan) {
 				return
 			}
 			m.host, m.stamps = newPackages(sc.root.Name(), mgr), stamps
+			m.host.release = releaseOf(sc.root)
 			if m.host.db = db; err != nil {
 				m.host.db, m.host.err = nil, err
 			}

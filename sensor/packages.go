@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/host"
 	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
@@ -16,8 +17,9 @@ import (
 type packages struct {
 	name    string // of the root, for people
 	manager manager
-	db      database // nil if the root has none
-	err     error    // why it could not be read
+	release host.OSRelease // of the root
+	db      database       // nil if the root has none
+	err     error          // why it could not be read
 	// owned are the owners that were asked for so far; nil where there is none.
 	owned map[string]*owner.Owned
 	// history holds each package's changes, by name and architecture; nil
@@ -71,6 +73,7 @@ func (sc *scan) packagesOf(v *view) *packages {
 			return v.db
 		}
 		v.db = newPackages(sc.nameOf(v), m)
+		v.db.release = releaseOf(v.root)
 		sc.databases[id] = v.db
 		var root tree = v.root
 		if chain != "" {

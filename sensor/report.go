@@ -143,6 +143,9 @@ const (
 	SubjectFindings  = "findings"
 )
 
+// SubjectAdvisories is that of warnings about the index of advisories.
+const SubjectAdvisories = "advisories"
+
 // SubjectContainers is that of warnings about containers in general.
 const SubjectContainers = "containers"
 
@@ -197,7 +200,12 @@ type Finding struct {
 	Drift bool `json:"drift,omitempty"`
 	// Urgency is "low" where nothing that runs differs; else that of the packages
 	// counts.
-	Urgency   string    `json:"urgency,omitempty"`
+	Urgency string `json:"urgency,omitempty"`
+	// Severity is that of the worst vulnerability which it leaves open, and Exploited
+	// says that one of them is known to be exploited in the wild, both as advisories
+	// say; low, medium, high or critical, empty if not known.
+	Severity  string    `json:"severity,omitempty"`
+	Exploited bool      `json:"exploited,omitempty"`
 	Packages  []Package `json:"packages"`
 	Processes []Process `json:"processes"`
 	// ProcessesOmitted is how many more processes there are than an event lists.
@@ -253,7 +261,28 @@ type Package struct {
 	CVEs []string `json:"cves"`
 	// Urgency is the highest one in that span; empty when not known.
 	Urgency string `json:"urgency"`
-	Layer   *Layer `json:"layer,omitempty"`
+	// Vulnerabilities are what advisories say of the CVEs, and others that they list
+	// between the two versions, the worst first; absent where there are none or no
+	// advisories were imported.
+	Vulnerabilities []Vulnerability `json:"vulnerabilities,omitempty"`
+	Layer           *Layer          `json:"layer,omitempty"`
+}
+
+// Vulnerability is what advisories say of one vulnerability that the loaded version has
+// and the installed one has not.
+type Vulnerability struct {
+	// ID is the CVE, or the advisory's own where there is no CVE.
+	ID         string   `json:"id"`
+	Advisories []string `json:"advisories,omitempty"`
+	// Severity is low, medium, high or critical, empty if not known; Score is the CVSS
+	// base score, 0 if not known.
+	Severity string  `json:"severity"`
+	Score    float64 `json:"score,omitempty"`
+	Vector   string  `json:"vector,omitempty"`
+	// Fixed is the first version without it, empty if not known.
+	Fixed string `json:"fixed,omitempty"`
+	// Exploited says that CISA lists it as exploited in the wild.
+	Exploited bool `json:"exploited,omitempty"`
 }
 
 // LoadedVersion is the version that runs, and how that is known.

@@ -142,6 +142,9 @@ func (d *daemon) close() {
 	if d.reader != nil {
 		errs = append(errs, d.reader.Close())
 	}
+	if d.mem != nil {
+		d.mem.advisories.close()
+	}
 	for _, root := range []*file.Root{d.root, d.locks} {
 		if root != nil {
 			errs = append(errs, root.Close())

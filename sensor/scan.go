@@ -38,6 +38,7 @@ type scan struct {
 	// inventory is what the container runtimes say; nil if none is asked.
 	inventory  *inventory.Inventory
 	containers containers
+	advisories advisories
 	whose      *actors // of processes, once asked for
 	// fresh is when the readings were made that are not to be doubted, on
 	// CLOCK_BOOTTIME, and doubts are the processes whose older readings do not
@@ -91,6 +92,7 @@ func (sc *scan) close() {
 	sc.containers.close()
 	if sc.mem == nil {
 		sc.root.Close()
+		sc.advisories.close()
 		if sc.inventory != nil {
 			sc.inventory.Close()
 		}

@@ -102,7 +102,7 @@ func TestTallyPackages(t *testing.T) {
 				tl.add(nil, p, "", EvidenceUnknown, s)
 			}
 		}
-		for _, p := range tl.packages(nil) {
+		for _, p := range tl.packages(t.Context(), nil) {
 			list = append(list, p.Name+p.Installed.State)
 		}
 		return list

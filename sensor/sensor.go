@@ -32,6 +32,9 @@ type Options struct {
 	// "docker:PATH", "containerd:PATH" or "cri:PATH"; the usual ones if empty, and none
 	// if NoRuntimes is the only one.
 	Runtimes []string
+	// Advisories is the index of advisories to use, as ImportAdvisories makes it;
+	// DefaultAdvisories, if that exists, if empty.
+	Advisories string
 	// Version is the program's own version, for the report.
 	Version string
 	// Progress is called now and then with how far a scan has come. It may be

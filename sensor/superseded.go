@@ -162,6 +162,7 @@ func (sc *scan) imagePackages(ctx context.Context, image workload.Image) (*packa
 	}
 	*pk = *newPackages(subjectImage+image.ID, m)
 	pk.db, pk.err, pk.tree = db, err, stack
+	pk.release = releaseOf(stack)
 	return pk, err
 }
 

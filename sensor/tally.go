@@ -1,6 +1,7 @@
 package sensor
 
 import (
+	"context"
 	"slices"
 	"sort"
 	"time"
@@ -89,7 +90,7 @@ func (t *tally) anyJudged() bool {
 }
 
 // packages describes the packages that run, with what was fixed since.
-func (t *tally) packages(sc *scan) []Package {
+func (t *tally) packages(ctx context.Context, sc *scan) []Package {
 	list := make([]Package, 0, len(t.loads))
 	for l, pk := range t.loads {
 		// Beside packages that are stale, those that could not be judged would
@@ -107,8 +108,8 @@ func (t *tally) packages(sc *scan) []Package {
 			p.Installed.State = text(l.pkg.State)
 		}
 		if l.version != "" && pk.db != nil {
-			ch := sc.changesOf(pk, l.pkg, l.version)
-			p.CVEs, p.Urgency = slices.Clone(ch.cves), ch.urgency
+			ch := sc.changesOf(ctx, pk, l.pkg, l.version)
+			p.CVEs, p.Urgency, p.Vulnerabilities = slices.Clone(ch.cves), ch.urgency, slices.Clone(ch.fixed)
 		}
 		list = append(list, p)
 	}

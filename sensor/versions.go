@@ -13,10 +13,11 @@ import (
 type changes struct {
 	cves    []string // nil if not known
 	urgency string
+	fixed   []Vulnerability // what advisories add
 }
 
 // changesOf reads what changed in a package since the loaded version.
-func (sc *scan) changesOf(pk *packages, p owner.Package, loaded string) changes {
+func (sc *scan) changesOf(ctx context.Context, pk *packages, p owner.Package, loaded string) changes {
 	key := span{p, loaded}
 	if ch, ok := pk.cves[key]; ok {
 		return ch
@@ -31,6 +32,7 @@ func (sc *scan) changesOf(pk *packages, p owner.Package, loaded string) changes 
 	default:
 		ch = summarise(log)
 	}
+	sc.advise(ctx, pk, p, loaded, &ch)
 	pk.cves[key] = ch
 	return ch
 }

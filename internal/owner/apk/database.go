@@ -1,16 +1,15 @@
 // Package apk reads the package database of Alpine Linux and its relatives
-// (Wolfi, postmarketOS, OpenWrt since 24) in any root: which package owns a
+// (Wolfi, postmarketOS, OpenWrt) in any root: which package owns a
 // file, what content it recorded, and what was installed when.
 //
 // The files it reads and what describes them:
 //
 //	lib/apk/db/installed      packages and their files (apk-tools src/database.c, apk_db_fdb_write and _read)
-//	usr/lib/apk/db/installed  the same, where apko and the apk of Wolfi keep it
+//	usr/lib/apk/db/installed  the same, where apko and Wolfi keep it
 //	etc/apk/world             what is to be installed (apk-world(5))
 //	var/log/apk.log           apk(8), since apk-tools 3 (src/print.c, src/commit.c print_change)
 //
-// A database of apk has no changelogs, and no entry for directories' owners
-// that a file could be told by.
+// Packages of apk bring no changelogs.
 package apk
 
 import (
@@ -115,6 +114,9 @@ func Open(root Root) (*Database, error) {
 func (d *Database) readSources() ([]*source, error) {
 	var out []*source
 	for _, name := range places {
+		if len(out) > 0 && sameFile(d.root, out[0].name, name) { // merged /usr
+			continue
+		}
 		s, err := readSource(d.root, name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -130,6 +132,12 @@ func (d *Database) readSources() ([]*source, error) {
 		}
 	}
 	return out, nil
+}
+
+func sameFile(root Root, a, b string) bool {
+	infoA, errA := root.Stat(a)
+	infoB, errB := root.Stat(b)
+	return errA == nil && errB == nil && infoA.ID == infoB.ID
 }
 
 func readSource(root Root, name string) (*source, error) {

@@ -94,6 +94,52 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// TestBusyOverlay: the lock of a container is seen, of whose file stat(2) and the
+// kernel's list name different devices.
+func TestBusyOverlay(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"lower", "upper", "root"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount := func(kind, name, options string) {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		err := unix.Mount(kind, name, kind, 0, options)
+		if errors.Is(err, unix.EPERM) {
+			t.Skip("SKIPPED, NOT TESTED: file systems can be mounted by root only")
+		}
+		if err != nil {
+			t.Fatalf("%s on %s: %v", kind, name, err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(name, unix.MNT_DETACH); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	mount("tmpfs", "lower", "")
+	mount("tmpfs", "upper", "")
+	for _, d := range []string{"upper/upper", "upper/work"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range lockFiles {
+		write(t, filepath.Join(dir, "lower"), n, "")
+	}
+	mount("overlay", "root", "lowerdir="+dir+"/lower,upperdir="+dir+"/upper/upper,workdir="+dir+"/upper/work")
+	root := openRoot(t, filepath.Join(dir, "root"))
+	for _, n := range lockFiles {
+		busy(t, root, false)
+		release := lockByChild(t, filepath.Join(dir, "root", n))
+		busy(t, root, true)
+		release()
+		busy(t, root, false)
+	}
+}
+
 // TestBusyInRoot: a link out of the root does not lead to a lock of the host's.
 func TestBusyInRoot(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "lock")

@@ -6,7 +6,7 @@ import (
 )
 
 // alias is a directory that is a symbolic link: the database may spell dir where
-// the canonical path has target (merged /usr, Alpine Linux 3.23 and Wolfi).
+// the canonical path has target (merged /usr).
 type alias struct{ dir, target string } // "/lib", "/usr/lib"
 
 // mergedDirectories finds the merged directories of a root. A link that leads

@@ -13,8 +13,9 @@ import (
 	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
-// maxMtree bounds an mtree file, in uncompressed bytes.
-const maxMtree = 128 << 20
+// maxMtree bounds an mtree file, in uncompressed bytes; that of a package of 100,000
+// files has some 20 MB.
+const maxMtree = 64 << 20
 
 var (
 	errUnknown = errors.New("package is not in this database")
@@ -22,8 +23,8 @@ var (
 )
 
 // Checksum returns the SHA-256 of the file that the owning package recorded, or
-// the MD5 if it recorded no other, as packages made before 2012 and some tools
-// did; false if it recorded none: links have none, and some packages no mtree.
+// the MD5 if it recorded no other; false if it recorded none: links have none, and
+// packages made before pacman 4.1 no mtree.
 // RecordedAt is the ctime of the mtree, which pacman writes anew whenever it
 // installs the package. The error is an *owner.Error.
 func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {

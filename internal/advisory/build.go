@@ -184,6 +184,8 @@ func (b *builder) list(ecosystem string, versions []string) (int64, error) {
 // advisory returns the ID under which the packages of a record go, 0 if a newer copy
 // of the record is there already.
 func (b *builder) advisory(r *record) (int64, error) {
+	// Go's records have the year 1 before they are published; 0 is that there is none.
+	at := max(1, r.modified.UnixMilli())
 	tracker := 0
 	if r.rank == rankTracker {
 		tracker = 1
@@ -196,7 +198,7 @@ func (b *builder) advisory(r *record) (int64, error) {
 		}
 	} else {
 		modified, err := b.number(`SELECT modified FROM advisories WHERE name = ? AND tracker = 0`, r.id)
-		if err != nil || modified > r.modified.UnixMilli() {
+		if err != nil || modified > at {
 			return 0, err
 		}
 		if modified != 0 {
@@ -209,7 +211,7 @@ func (b *builder) advisory(r *record) (int64, error) {
 	b.nextID++
 	id := b.nextID
 	err := b.exec(`INSERT INTO advisories VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, id, r.id, tracker, r.rank,
-		max(1, r.modified.UnixMilli()), strings.Join(r.cves, " "), strings.Join(r.aliases, " "),
+		at, strings.Join(r.cves, " "), strings.Join(r.aliases, " "),
 		r.severity.Score, r.severity.Vector, r.severity.Rating)
 	if err == nil && tracker == 1 {
 		remember(b.tracked, r.id, id)

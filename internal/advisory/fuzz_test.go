@@ -30,7 +30,7 @@ func collect(t *testing.T, text string) collected {
 				t.Errorf("problem %v at %d of %d", err, offset, len(text))
 			}
 		},
-	}, &kindSet{})
+	}, &reading{})
 	if offset, err := place(c.err); c.err != nil && (offset < 0 || offset > int64(len(text)) || err == nil || err.Error() == "") {
 		t.Errorf("%v at %d of %d", err, offset, len(text))
 	}
@@ -150,7 +150,7 @@ func FuzzZip(f *testing.F) {
 					t.Error("a problem that is none")
 				}
 			},
-		}, &kindSet{})
+		}, &reading{})
 		if errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}

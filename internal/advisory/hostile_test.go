@@ -104,7 +104,7 @@ func TestHuge(t *testing.T) {
 					record:    func(*record) error { return nil },
 					exploited: func(string) error { return nil },
 					problem:   func(string, int64, error) { problems++ },
-				}, &kindSet{})
+				}, &reading{})
 			})
 			if err == nil && problems == 0 {
 				t.Error("no problem")

@@ -15,6 +15,15 @@ import (
 	"time"
 )
 
+// suffixAside names the file in which an index is built.
+const suffixAside = ".new"
+
+// own tells the index from the files that are its sources: it may lie among them.
+func own(file, index string) bool {
+	index, err := filepath.Abs(index)
+	return err == nil && (file == index || file == index+suffixAside)
+}
+
 // maxProblems is how many problems Stats lists.
 const maxProblems = 64
 
@@ -30,7 +39,7 @@ func Import(ctx context.Context, from []string, to string) (Stats, error) {
 	if stats, ok := unchanged(ctx, from, to); ok {
 		return stats, nil
 	}
-	aside := to + ".new"
+	aside := to + suffixAside
 	lock, err := occupy(aside)
 	if err != nil {
 		return Stats{}, err
@@ -105,6 +114,9 @@ func build(ctx context.Context, from []string, path string) (Stats, error) {
 	}
 	begun := time.Now()
 	err = walk(ctx, from, func(file string) error {
+		if own(file, strings.TrimSuffix(path, suffixAside)) {
+			return nil
+		}
 		known, err := b.number(`SELECT 1 FROM sources WHERE file = ?`, file)
 		if err != nil || known != 0 {
 			return err
@@ -123,7 +135,7 @@ func build(ctx context.Context, from []string, path string) (Stats, error) {
 // source imports one file. Its error is one of the index, or the context's.
 func (b *builder) source(ctx context.Context, path string, stats *Stats) error {
 	var (
-		kinds                         kindSet
+		kinds                         reading
 		newest                        time.Time
 		entries, withdrawn, malformed int
 		first                         string
@@ -252,6 +264,9 @@ func unchanged(ctx context.Context, from []string, to string) (Stats, bool) {
 	differs := errors.New("differs")
 	seen := 0
 	err = walk(ctx, from, func(path string) error {
+		if own(path, to) {
+			return nil
+		}
 		var size, mtime int64
 		var sum []byte
 		row := index.db.QueryRowContext(ctx, `SELECT size, mtime, sum FROM sources WHERE file = ?`, path)

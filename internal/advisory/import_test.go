@@ -175,7 +175,7 @@ func TestLaterCounts(t *testing.T) {
 	withdrawn := of("2024-01-03T00:00:00Z", "3", `"withdrawn":"2024-01-03T00:00:00Z",`)
 	for _, c := range []struct {
 		text, want string
-	}{{older + newer, "3"}, {newer + older, "3"}, {older + older, "2"}, {newer + withdrawn, ""}, {withdrawn + newer, ""}} {
+	}{{of("0001-01-01T00:00:00Z", "2", ""), "2"}, {older + newer, "3"}, {newer + older, "3"}, {older + older, "2"}, {newer + withdrawn, ""}, {withdrawn + newer, ""}} {
 		x, _ := imported(t, files(t, map[string]string{"a.json": c.text, "b.json": osv("DSA-2", "Debian:12", "b", `{"introduced":"0"}`, "")}))
 		list, err := x.Affecting(t.Context(), "Debian:12", "a", "1")
 		if err != nil || len(list) > 1 || len(list) == 0 && c.want != "" || len(list) == 1 && list[0].Fixed != c.want {
@@ -325,5 +325,40 @@ func TestNothingLost(t *testing.T) {
 	defer x.Close()
 	if list, err := x.Affecting(t.Context(), "Debian:12", "a", "1"); err != nil || !slices.Equal(ids(list), []string{"CVE-2024-0001"}) {
 		t.Errorf("%v, %v", ids(list), err)
+	}
+}
+
+// TestIndexAmongSources: the index may lie in the directory that it is made from.
+func TestIndexAmongSources(t *testing.T) {
+	dir := files(t, map[string]string{"a.json": simple(1)})
+	for i := range 3 {
+		stats, err := Import(t.Context(), []string{dir, dir}, filepath.Join(dir, "advisories.db"))
+		if err != nil || stats.Ignored != 0 || stats.Files != 1 || stats.Entries != 1 {
+			t.Errorf("%d: %+v, %v", i, stats, err)
+		}
+	}
+	stats, err := Import(t.Context(), []string{dir}, filepath.Join(dir, "advisories.db"))
+	if err != nil || !stats.Unchanged {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}
+
+// TestLargeRecord: a record that is longer than what is looked at to tell its kind.
+func TestLargeRecord(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"id":"RHSA-2024:1","modified":"2024-01-01T00:00:00Z","upstream":["CVE-2024-0001"],"affected":[`)
+	for i := range 5000 {
+		fmt.Fprintf(&b, `{"package":{"ecosystem":"Red Hat:enterprise_linux:9::appstream","name":"p%d"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"0:1-1"}]}]},`, i)
+	}
+	text := strings.TrimSuffix(b.String(), ",") + "]}"
+	x, stats := imported(t, files(t, map[string]string{"a.zip": zipOf(t, "a", simple(1), "b", text, "c", simple(2))}))
+	if stats.Malformed != 0 || stats.Entries != 3 {
+		t.Errorf("%+v", stats)
+	}
+	for _, name := range []string{"p0", "p4999"} {
+		list, err := x.Affecting(t.Context(), "Red Hat:enterprise_linux:9", name, "0-1")
+		if err != nil || len(list) != 1 || list[0].Fixed != "0:1-1" {
+			t.Errorf("%+v, %v", list, err)
+		}
 	}
 }

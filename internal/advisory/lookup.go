@@ -75,12 +75,13 @@ func (x *Index) find(ctx context.Context, ecosystem, name, loaded, installed str
 	var claims []*claim
 	known := make(map[string]detail)
 	covered := false
-	for _, scope := range scopes(ecosystem, loaded, installed) {
+	for i, scope := range scopes(ecosystem, loaded, installed) {
 		id, ok := x.scopes[scope]
 		if !ok {
 			continue
 		}
-		covered = true
+		// A record for all releases of a distribution covers none of them.
+		covered = covered || i == 0 || strings.Contains(scope, ":")
 		more, err := x.claims(ctx, id, name, known)
 		if err != nil {
 			return nil, err

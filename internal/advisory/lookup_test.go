@@ -156,6 +156,7 @@ func TestNotKnown(t *testing.T) {
 		"e.json": `{"id":"CVE-2024-0005","modified":"2024-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"Go","name":"d"},
 			"ranges":[{"type":"GIT","events":[{"introduced":"0"}]}]}]}`,
 		"f.json": `{"e":{"CVE-2024-0006":{"releases":{"bookworm":{"status":"resolved"}}}}}`,
+		"h.json": osv("CVE-2024-0008", "Rocky Linux", "a", `{"introduced":"0"}`, ""),
 		"g.json": osv("CVE-2024-0007", "Debian:12", "z", `{"introduced":"0"}`, ""),
 	}))
 	if stats.Malformed != 3 {
@@ -173,6 +174,7 @@ func TestNotKnown(t *testing.T) {
 	ask("Debian:12", "a b", "", ErrVersion)
 	ask("Debian:12", "a", "no version!", ErrVersion)
 	ask("Debian:11", "a", "1", ErrNotCovered)
+	ask("Rocky Linux:9", "b", "1-1", ErrNotCovered)
 	ask("Fedora:40", "a", "1-1", ErrVersion)
 	ask("Unheard Of", "c", "1", ErrVersion)
 	ask("Go", "d", "1.0.0", ErrVersion)
@@ -260,5 +262,48 @@ func TestManyReaders(t *testing.T) {
 	cancel()
 	if _, err := x.Affecting(ctx, "Debian:12", "openssl", "1"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestWhoIsBelieved: the tracker, then the record of the one CVE, then advisories.
+func TestWhoIsBelieved(t *testing.T) {
+	tracked := func(status string) string {
+		return `{"a":{"CVE-2024-0001":{"releases":{"bookworm":{` + status + `}}}}}`
+	}
+	single := func(events string) string {
+		return osv("DEBIAN-CVE-2024-0001", "Debian:12", "a", events, `"upstream":["CVE-2024-0001"],`)
+	}
+	bundle := func(id, fix string) string {
+		return osv(id, "Debian:12", "a", `{"introduced":"0"},{"fixed":"`+fix+`"}`, `"upstream":["CVE-2024-0001"],`)
+	}
+	const open = `{"introduced":"0"}`
+	for name, c := range map[string]struct {
+		texts     []string
+		affecting bool   // of version 1
+		between   bool   // of 1 and 2
+		fix       string // of version 1
+	}{
+		"never affected":      {[]string{tracked(`"status":"resolved","fixed_version":"0"`), single(open), bundle("DSA-1-1", "2")}, false, false, ""},
+		"open":                {[]string{tracked(`"status":"open"`), single(`{"introduced":"0"},{"fixed":"2"}`), bundle("DSA-1-1", "2")}, true, false, ""},
+		"resolved":            {[]string{tracked(`"status":"resolved","fixed_version":"2"`), single(open)}, true, true, "2"},
+		"undetermined":        {[]string{tracked(`"status":"undetermined"`)}, true, false, ""},
+		"determined by other": {[]string{tracked(`"status":"undetermined"`), bundle("DSA-1-1", "2")}, true, true, "2"},
+		"single":              {[]string{single(`{"introduced":"0"},{"fixed":"3"}`), bundle("DSA-1-1", "2")}, true, false, "3"},
+		"single, not at all":  {[]string{single(`{"introduced":"3"}`), bundle("DSA-1-1", "2")}, false, false, ""},
+		"advisories":          {[]string{bundle("DSA-1-1", "2"), bundle("DSA-1-2", "3")}, true, true, "2"},
+	} {
+		contents := make(map[string]string)
+		for i, text := range c.texts {
+			contents[string(rune('a'+i))] = text
+		}
+		x, _ := imported(t, files(t, contents))
+		list, err := x.Affecting(t.Context(), "Debian:12", "a", "1")
+		if err != nil || len(list) > 1 || (len(list) == 1) != c.affecting || len(list) == 1 && list[0].Fixed != c.fix {
+			t.Errorf("%s: affecting: %+v, %v", name, list, err)
+		}
+		list, err = x.Between(t.Context(), Query{"Debian:12", "a", "1", "2"})
+		if err != nil || len(list) > 1 || (len(list) == 1) != c.between {
+			t.Errorf("%s: between: %+v, %v", name, list, err)
+		}
 	}
 }

@@ -115,7 +115,7 @@ var errForeign = errors.New("not a known kind of advisories")
 
 // readFile reads all that a file holds, whatever it is packed in. kinds collects
 // what was found. Its error is that the rest of the file cannot be read.
-func readFile(ctx context.Context, f io.ReaderAt, size int64, to sinks, kinds *kindSet) error {
+func readFile(ctx context.Context, f io.ReaderAt, size int64, to sinks, kinds *reading) error {
 	begin := make([]byte, 4)
 	n, err := f.ReadAt(begin, 0)
 	if err != nil && err != io.EOF {
@@ -190,14 +190,15 @@ func unpack(r io.Reader) (io.Reader, func(), error) {
 	return b, func() {}, nil
 }
 
-// kindSet is the kinds that a file was found to hold, and when it says that it was
-// released.
-type kindSet struct {
+// reading is what is found out about a file while it is read: the kinds that it
+// holds, and when it says that it was released. Its buffer serves all entries.
+type reading struct {
 	names    []string
 	released time.Time
+	buffer   *bufio.Reader
 }
 
-func (k *kindSet) add(kind string) {
+func (k *reading) add(kind string) {
 	for _, name := range k.names {
 		if name == kind {
 			return
@@ -231,8 +232,12 @@ func (f *fatalError) Error() string { return f.err.Error() }
 func (f *fatalError) Unwrap() error { return f.err }
 
 // readText reads JSON texts. Its error is placed.
-func readText(ctx context.Context, r io.Reader, to sinks, kinds *kindSet) error {
-	b := bufio.NewReaderSize(r, 16<<10)
+func readText(ctx context.Context, r io.Reader, to sinks, kinds *reading) error {
+	if kinds.buffer == nil {
+		kinds.buffer = bufio.NewReaderSize(nil, 16<<10)
+	}
+	b := kinds.buffer
+	b.Reset(r)
 	begin, err := b.Peek(16 << 10)
 	if err != nil && err != io.EOF {
 		return &placed{0, err}
@@ -249,6 +254,10 @@ func readText(ctx context.Context, r io.Reader, to sinks, kinds *kindSet) error 
 		return &placed{0, errForeign}
 	}
 	kinds.add(kind)
+	if kind == KindOSV && err == io.EOF && json.Valid(begin) {
+		// All of it, and one record: the most frequent case by far.
+		return readRecord(begin, 0, to)
+	}
 	s := newStream(ctx, b)
 	switch kind {
 	case KindTracker:
@@ -295,15 +304,20 @@ func readOSV(s *stream, to sinks) error {
 		if err != nil {
 			return err
 		}
-		r, err := parseOSV(text)
-		if err != nil {
-			to.problem("", offset, err)
-		}
-		if r == nil {
-			continue
-		}
-		if err := to.record(r); err != nil {
+		if err := readRecord(text, offset, to); err != nil {
 			return err
 		}
 	}
+}
+
+// readRecord reads the text of one record. Its error is one of the sinks.
+func readRecord(text []byte, offset int64, to sinks) error {
+	r, err := parseOSV(text)
+	if err != nil {
+		to.problem("", offset, err)
+	}
+	if r == nil {
+		return nil
+	}
+	return to.record(r)
 }

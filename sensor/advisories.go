@@ -110,10 +110,9 @@ func (sc *scan) advise(ctx context.Context, pk *packages, p owner.Package, loade
 	if index == nil {
 		return
 	}
-	found, covered := sc.fixedBetween(ctx, pk, p, loaded)
-	if covered && ch.cves == nil {
-		ch.cves = []string{}
-	}
+	// That they list nothing does not say that there was nothing: a dump may be of a
+	// part of a distribution's advisories, or cut short.
+	found := sc.fixedBetween(ctx, pk, p, loaded)
 	listed := make(map[string]bool)
 	for _, v := range found {
 		listed[v.ID] = true
@@ -138,11 +137,11 @@ func (sc *scan) advise(ctx context.Context, pk *packages, p owner.Package, loade
 }
 
 // fixedBetween is what advisories say was fixed between the loaded and the installed
-// version, and whether they know of such packages.
-func (sc *scan) fixedBetween(ctx context.Context, pk *packages, p owner.Package, loaded string) (found []advisory.Vulnerability, covered bool) {
+// version.
+func (sc *scan) fixedBetween(ctx context.Context, pk *packages, p owner.Package, loaded string) (found []advisory.Vulnerability) {
 	ecosystem, ok := advisory.Ecosystem(pk.release.ID, pk.release.VersionID, p.Manager)
 	if !ok {
-		return nil, false
+		return nil
 	}
 	names := []string{p.Source}
 	if p.Manager == "rpm" && p.Name != p.Source {
@@ -154,19 +153,17 @@ func (sc *scan) fixedBetween(ctx context.Context, pk *packages, p owner.Package,
 		// behind it; what numbers itself otherwise cannot be told.
 		installed, loaded = withoutBuild(p.Version), withoutBuild(loaded)
 		if installed != p.SourceVersion {
-			return nil, false
+			return nil
 		}
 	}
 	seen := make(map[string]bool)
 	for _, name := range names {
 		list, err := sc.advisories.index.Between(ctx, advisory.Query{Ecosystem: ecosystem, Package: name, Loaded: loaded, Installed: installed})
 		if errors.Is(err, advisory.ErrNotCovered) {
-			return nil, false
+			return nil
 		}
 		if err != nil {
 			sc.warnings.add(SubjectAdvisories, fmt.Errorf("package %s: %w", p.Name, err), "")
-		} else {
-			covered = true
 		}
 		for _, v := range list {
 			if !seen[v.ID] && !v.Undetermined {
@@ -175,7 +172,7 @@ func (sc *scan) fixedBetween(ctx context.Context, pk *packages, p owner.Package,
 			}
 		}
 	}
-	return found, covered
+	return found
 }
 
 // withoutBuild is a Debian version without the number of a rebuild (+bN, see "binary-only

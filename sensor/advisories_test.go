@@ -24,8 +24,8 @@ type changelogDB struct {
 
 func (d changelogDB) Changelog(owner.Package, string) (owner.Changelog, error) { return d.log, d.err }
 
-// Advisories add severities and what the changelog does not name, and make "not known"
-// an empty list only where they cover the distribution.
+// Advisories add severities and what the changelog does not name, and never make "not
+// known" an empty list.
 func TestAdvise(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string) {
@@ -82,7 +82,7 @@ func TestAdvise(t *testing.T) {
 		want                                   int // CVEs; -1 for not known
 	}{
 		{"between", "3.0.22-1", "3.0.22-1", "3.0.19-1", "12", 1},
-		{"nothing fixed between", "3.0.22-1", "3.0.22-1", "3.0.21-1", "12", 0},
+		{"nothing fixed between", "3.0.22-1", "3.0.22-1", "3.0.21-1", "12", -1},
 		{"built anew", "3.0.22-1+b2", "3.0.22-1", "3.0.19-1+b1", "12", 1},
 		{"numbered otherwise", "5.1", "3.0.22-1", "5.0", "12", -1},
 		{"no such release", "3.0.22-1", "3.0.22-1", "3.0.19-1", "99", -1},

@@ -20,7 +20,7 @@ import (
 // explanation without workloads.
 func (s *Sensor) Explain(ctx context.Context, target string) (*Explanation, error) {
 	began := time.Now()
-	sc, err := s.judge(ctx)
+	sc, err := s.judge(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +196,9 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 			version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
 			l.LoadedVersion, l.Evidence = text(version), evidence
 		}
+	}
+	if ownerOf(c) == nil && !j.facts.Kernel {
+		l.Modules = sc.explainModules(ctx, c.file)
 	}
 	l.Steps = sc.steps(p, j)
 	return l

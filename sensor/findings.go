@@ -237,6 +237,11 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 				t.place(sc.layerOf(ctx, t.container, j), o.Package, version, evidence)
 			}
 		}
+		if ownerOf(c) == nil && j.newer == nil && (j.verdict.State == Stale || j.verdict.State == Missing) {
+			for _, m := range sc.moduleLoads(ctx, j) {
+				t.add(&sc.modules, m.pkg, m.loaded, Embedded, j.verdict.State)
+			}
+		}
 		if t.container != nil && j.newer == nil {
 			t.drift = t.drift || sc.drifted(ctx, t.container, j)
 		}

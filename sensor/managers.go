@@ -95,7 +95,7 @@ func managers() []manager {
 		{
 			name:    "apk",
 			marks:   []string{"usr/lib/apk/db/installed", "lib/apk/db/installed"},
-			largest: 256 << 20,
+			largest: 128 << 20,
 			open:    func(r tree) (database, error) { return apk.Open(r) },
 			logs:    []string{"var/log/apk.log"},
 			newer:   by(apk.Compare),

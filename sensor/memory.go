@@ -50,6 +50,7 @@ type memory struct {
 // knowledgeStore is the part of the store that knows files.
 type knowledgeStore interface {
 	Known(context.Context, []store.FileKey) (map[store.FileKey]store.Knowledge, error)
+	KnownBuildID(ctx context.Context, buildID string) ([]store.Knowledge, error)
 }
 
 func newMemory(log *zap.Logger, keep knowledgeStore) *memory {

@@ -169,7 +169,7 @@ func (sc *scan) own(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if c.base == nil || c.facts.Kernel || !sc.needsOwner(c) && !(observe && sc.sharesHost(c.base)) {
+		if c.base == nil || c.facts.Kernel || !sc.allOwners && !sc.needsOwner(c) && !(observe && sc.sharesHost(c.base)) {
 			continue
 		}
 		pk := sc.packagesOf(c.base)

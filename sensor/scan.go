@@ -39,7 +39,11 @@ type scan struct {
 	inventory  *inventory.Inventory
 	containers containers
 	advisories advisories
-	whose      *actors // of processes, once asked for
+	// allOwners says that the owner of everything that is loaded is wanted.
+	allOwners bool
+	// modules stands for the package database of what no package ships.
+	modules packages
+	whose   *actors // of processes, once asked for
 	// fresh is when the readings were made that are not to be doubted, on
 	// CLOCK_BOOTTIME, and doubts are the processes whose older readings do not
 	// fit what is seen now. A scan on its own doubts nothing.
@@ -82,6 +86,7 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		files:        make(map[*snapshot.File]*loaded),
 		databases:    make(map[file.ID]*packages),
 		stale:        make(map[*class]judgement),
+		modules:      packages{cves: make(map[span]changes)},
 	}
 }
 

@@ -94,7 +94,7 @@ func New(opts Options) *Sensor {
 // everything is a report that says so.
 func (s *Sensor) Scan(ctx context.Context) (*Report, error) {
 	began := time.Now()
-	sc, err := s.judge(ctx)
+	sc, err := s.judge(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +105,9 @@ func (s *Sensor) Scan(ctx context.Context) (*Report, error) {
 	return r, nil
 }
 
-// judge takes a snapshot and decides on every load in it.
-func (s *Sensor) judge(ctx context.Context) (sc *scan, err error) {
+// judge takes a snapshot and decides on every load in it. Owners are asked for where
+// something depends on them, or of everything.
+func (s *Sensor) judge(ctx context.Context, owners bool) (sc *scan, err error) {
 	fs, err := proc.NewFS(s.opts.Proc)
 	if err != nil {
 		return nil, err
@@ -140,7 +141,7 @@ func (s *Sensor) judge(ctx context.Context) (sc *scan, err error) {
 	}
 	sc = newScan(s, fs, root, source, boot)
 	<-listed
-	sc.inventory = inv
+	sc.inventory, sc.allOwners = inv, owners
 	sc.keepHostAway()
 	if err = sc.run(ctx, inputsOf(list)); err != nil {
 		sc.close()

@@ -107,7 +107,7 @@ func (t *tally) packages(ctx context.Context, sc *scan) []Package {
 		if l.pkg.State != owner.StateInstalled && l.pkg.Version != "" {
 			p.Installed.State = text(l.pkg.State)
 		}
-		if l.version != "" && pk.db != nil {
+		if l.version != "" && pk != nil {
 			ch := sc.changesOf(ctx, pk, l.pkg, l.version)
 			p.CVEs, p.Urgency, p.Vulnerabilities = slices.Clone(ch.cves), ch.urgency, slices.Clone(ch.fixed)
 		}

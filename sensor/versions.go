@@ -23,7 +23,11 @@ func (sc *scan) changesOf(ctx context.Context, pk *packages, p owner.Package, lo
 		return ch
 	}
 	var ch changes
-	log, err := pk.db.Changelog(p, loaded)
+	var log owner.Changelog
+	err := owner.ErrNoChangelog
+	if pk.db != nil {
+		log, err = pk.db.Changelog(p, loaded)
+	}
 	switch {
 	case errors.Is(err, owner.ErrNoChangelog):
 		// Not known, which the report shows as null.
@@ -75,6 +79,24 @@ func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package
 	if version := sc.embedded(ctx, p, c); version != "" {
 		return version, Embedded
 	}
+	if version := sc.matched(ctx, p, c); version != "" {
+		return version, Matched
+	}
+	// The inode's ctime is the moment at which the old file lost its last
+	// name, as long as it has none.
+	var replaced time.Time
+	if c.file.known && c.file.info.Nlink == 0 {
+		replaced = c.file.info.Ctime
+	}
+	version, ok := owner.LoadedVersion(sc.historyOf(pk, p), p.Name, p.Arch, p.Version, started, replaced)
+	if !ok {
+		return "", EvidenceUnknown
+	}
+	return version, History
+}
+
+// historyOf are the changes of a package, oldest first.
+func (sc *scan) historyOf(pk *packages, p owner.Package) []owner.Change {
 	if pk.history == nil {
 		pk.history = make(map[nameArch][]owner.Change)
 		history, err := pk.db.History()
@@ -86,17 +108,7 @@ func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package
 			pk.history[key] = append(pk.history[key], ch)
 		}
 	}
-	// The inode's ctime is the moment at which the old file lost its last
-	// name, as long as it has none.
-	var replaced time.Time
-	if c.file.known && c.file.info.Nlink == 0 {
-		replaced = c.file.info.Ctime
-	}
-	version, ok := owner.LoadedVersion(pk.history[nameArch{p.Name, p.Arch}], p.Name, p.Arch, p.Version, started, replaced)
-	if !ok {
-		return "", EvidenceUnknown
-	}
-	return version, History
+	return pk.history[nameArch{p.Name, p.Arch}]
 }
 
 // embedded is the version that the mapped file itself names in .note.package

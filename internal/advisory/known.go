@@ -15,10 +15,12 @@ type Known struct {
 
 // Known looks up CVEs; those of which nothing is known are absent.
 func (x *Index) Known(ctx context.Context, cves []string) (map[string]Known, error) {
+	// The driver watches a context with a goroutine for each query. These are short.
+	ctx = context.WithoutCancel(ctx)
 	found := make(map[string]Known)
 	for _, name := range cves {
 		var k Known
-		err := x.db.QueryRowContext(ctx, `SELECT score, vector, rating, exploited FROM cves WHERE name = ?`, name).
+		err := x.detail.QueryRowContext(ctx, name).
 			Scan(&k.Severity.Score, &k.Severity.Vector, &k.Severity.Rating, &k.Exploited)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue

@@ -1,0 +1,105 @@
+package sensor
+
+import (
+	"context"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
+)
+
+// Managers of what no package database has, but a program says itself that it was built
+// from: the names by which these ecosystems' tools are known.
+const (
+	managerGo    = "go"
+	managerCargo = "cargo"
+)
+
+// module is something that a file says it was built from.
+type module struct{ manager, name, version string }
+
+// modulesOf lists what a file says it was built from, itself first; none if it says
+// nothing. It is the file's own claim.
+func (sc *scan) modulesOf(ctx context.Context, r file.Ref) []module {
+	var list []module
+	if e, err := usable(sc.cache.Facts(ctx, r.Key, r.Open)); err == nil && e.PackageNote != nil && e.PackageNote.Name != "" {
+		n := e.PackageNote
+		list = append(list, module{noteManager(n.Type), n.Name, n.Version})
+	}
+	// What could be read of a list that contradicts itself counts.
+	m, _ := sc.cache.Modules(ctx, r.Key, r.Open)
+	for i, one := range append([]file.Module{m.Main}, m.Deps...) {
+		if one.Path == "" || i == 0 && one.Version == "" && len(m.Deps) == 0 {
+			continue
+		}
+		manager := managerCargo
+		if one.Ecosystem == file.EcosystemGo {
+			manager = managerGo
+		}
+		list = append(list, module{manager, one.Path, one.Version})
+	}
+	return list
+}
+
+// noteManager is the manager of the packages that a note of a type is about (systemd's
+// "Package Metadata for Executable Files").
+func noteManager(kind string) string {
+	switch kind {
+	case "deb":
+		return "dpkg"
+	case "alpm":
+		return "pacman"
+	}
+	return kind
+}
+
+// moduleLoad is a module in the version that runs, and as the file on disk has it.
+type moduleLoad struct {
+	pkg    owner.Package
+	loaded string
+}
+
+// maxModuleLoads bounds the modules of one file that are reported.
+const maxModuleLoads = 100
+
+// moduleLoads are the modules of a file that no package ships: the program itself, and
+// what of it has another version in the file that would be loaded now.
+func (sc *scan) moduleLoads(ctx context.Context, j judgement) []moduleLoad {
+	c := j.class
+	if !c.file.known || j.verdict.Reason == Overwritten {
+		return nil // what it was is lost
+	}
+	loaded := sc.modulesOf(ctx, sc.ref(c.file))
+	if len(loaded) == 0 {
+		return nil
+	}
+	now := make(map[module]string)
+	if c.otherOK && c.other.Regular() {
+		for _, m := range sc.modulesOf(ctx, file.Ref{Key: keyOf(c), Open: opener(c)}) {
+			now[module{m.manager, m.name, ""}] = m.version
+		}
+	}
+	var list []moduleLoad
+	for i, m := range loaded {
+		version, there := now[module{m.manager, m.name, ""}]
+		if i > 0 && (!there || version == m.version) || len(list) == maxModuleLoads {
+			continue
+		}
+		list = append(list, moduleLoad{owner.Package{
+			Manager: m.manager, Name: m.name, Source: m.name, Version: version, SourceVersion: version, State: owner.StateInstalled,
+		}, m.version})
+	}
+	return list
+}
+
+// explainModules says what a file that no package ships was built from.
+func (sc *scan) explainModules(ctx context.Context, l *loaded) []string {
+	if !l.known {
+		return nil
+	}
+	r := sc.ref(l)
+	var list []string
+	for _, m := range sc.modulesOf(ctx, r) {
+		list = append(list, text(m.manager+" "+m.name+" "+m.version))
+	}
+	return list
+}

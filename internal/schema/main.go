@@ -26,6 +26,7 @@ func documents() []document {
 		{"status", sensor.StatusSchema, &sensor.Status{}},
 		{"explanation", sensor.ExplanationSchema, &sensor.Explanation{}},
 		{"diagnosis", sensor.DiagnosisSchema, &sensor.Diagnosis{}},
+		{"packages", sensor.PackageListSchema, &sensor.PackageList{}},
 	}
 }
 

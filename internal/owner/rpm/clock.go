@@ -9,9 +9,6 @@ import (
 // maxZone bounds a TZif file (RFC 9636), in bytes.
 const maxZone = 64 << 10
 
-// stampLen is the length of a log line's time: "2006-01-02 15:04:05".
-const stampLen = len(time.DateTime)
-
 // clock turns wall-clock times of a root into moments.
 type clock struct{ zone *time.Location }
 

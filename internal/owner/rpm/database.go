@@ -40,7 +40,7 @@ import (
 const (
 	// maxHeader bounds the header of one package, in bytes. Those of packages with
 	// 50,000 files have some 10 MB.
-	maxHeader = 64 << 20
+	maxHeader = 32 << 20
 	// maxRead bounds what is read of a database in one pass, in bytes.
 	maxRead = 1 << 30
 	// maxPackages bounds the packages of one root; Fedora has some 70,000.
@@ -161,7 +161,7 @@ func (d *Database) load(dir string) error {
 	// is not seen at either end has not run for the time between, or has left
 	// another file behind.
 	lock := dir + lockFile
-	running := transaction(d.root, lock)
+	running := transaction(d.root, lock, d.name)
 	before, err := d.root.Stat(d.name)
 	if err != nil {
 		return defect(d.name, -1, err)
@@ -184,22 +184,27 @@ func (d *Database) load(dir string) error {
 	if err != nil || before.ID != after.ID || before.Size != after.Size || !before.Mtime.Equal(after.Mtime) {
 		d.defects.add(defect(d.name, -1, errChanged))
 	}
-	if running || transaction(d.root, lock) {
+	if running || transaction(d.root, lock, d.name) {
 		d.defects.add(defect(lock, -1, errRunning))
 	}
 	return nil
 }
 
-// readAll takes in every header of the store.
+// readAll takes in every header of the store. Of what is wrong with them only the first
+// of each kind is told: a file that was cut off hides many.
 func (d *Database) readAll(s store, b *indexBuilder) error {
 	var last error
+	told := make(map[error]bool)
 	err := s.each(func(at uint64, blob []byte, err error) bool {
 		if err == nil {
 			err = d.take(at, blob, b)
 		}
 		if err != nil {
 			last = err
-			d.defects.add(err)
+			if kind := kindOf(err); !told[kind] {
+				told[kind] = true
+				d.defects.add(err)
+			}
 		}
 		if len(d.packages) == maxPackages {
 			d.defects.add(defect(d.name, -1, errTooMany))
@@ -210,6 +215,17 @@ func (d *Database) readAll(s store, b *indexBuilder) error {
 		return last // there were packages, and not one could be read
 	}
 	return err
+}
+
+// kindOf returns the error that is at the bottom of err.
+func kindOf(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
 }
 
 // take adds one package. The error is an *owner.Error; the package may be there all

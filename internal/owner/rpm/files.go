@@ -12,7 +12,7 @@ const (
 	// maxFiles bounds the files of all packages and maxNames their names, in bytes.
 	// A desktop has half a million files with names of 10 MB.
 	maxFiles = 1 << 21
-	maxNames = 128 << 20
+	maxNames = 64 << 20
 	// maxName and maxPath bound a name of a file and of a directory, as the kernel
 	// does (NAME_MAX, PATH_MAX).
 	maxName = 255
@@ -161,7 +161,7 @@ func newIndexBuilder() *indexBuilder { return &indexBuilder{number: make(map[str
 // add takes the files that a package owns. The error says which of them it did not.
 func (b *indexBuilder) add(pkg uint32, h header) error {
 	if b.err != nil {
-		return b.err
+		return nil // it was told already
 	}
 	var (
 		odd   int               // files with names that no file can have

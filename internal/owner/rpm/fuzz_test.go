@@ -185,7 +185,7 @@ func FuzzWAL(f *testing.F) {
 	})
 }
 
-// FuzzSQLite: an rpmdb.sqlite, with a log beside it.
+// FuzzSQLite: an rpmdb.sqlite with a log beside it says only what a header may say.
 func FuzzSQLite(f *testing.F) {
 	dir := f.TempDir()
 	name := filepath.Join(dir, "x")
@@ -204,11 +204,10 @@ func FuzzSQLite(f *testing.F) {
 			return
 		}
 		for _, p := range d.Packages() {
+			if !validWord(p.Name) || !validWord(p.Arch) {
+				t.Errorf("package %+v", p)
+			}
 			d.Changelog(p, "1-0")
-		}
-		if len(d.packages) == 0 && len(d.Problems()) == 0 && bytes.Contains(content, []byte("/usr/lib64/")) && len(content) > 1<<14 && len(log) == 0 &&
-			bytes.Contains(content, []byte("p00\x00")) && !bytes.Contains(content, []byte("Packages")) {
-			t.Error("nothing is told of the damage")
 		}
 	})
 }

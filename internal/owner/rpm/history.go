@@ -40,6 +40,8 @@ type step struct {
 // when a history does not say which version a change replaced: zypper's never does, so
 // the first line of a package says nothing of what ran before it. The time of
 // installation alone, which the database has for every package, does not say that either.
+// Nor does a history tell which of several versions that are installed beside each other,
+// as kernels are, a process ran.
 //
 // Damage is told by Problems and costs only what it hit; the error says that there are
 // histories and not one could be read.
@@ -49,6 +51,8 @@ func (d *Database) History() ([]owner.Change, error) {
 }
 
 func (d *Database) readHistories() ([]owner.Change, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	var (
 		steps []step
 		read  int
@@ -67,14 +71,14 @@ func (d *Database) readHistories() ([]owner.Change, error) {
 		}
 		steps = append(steps, more...)
 	}
-	take(d.readSQL(dnf4History, dnf4()))
-	take(d.readSQL(dnf5History, dnf5()))
+	take(d.readSQL(ctx, dnf4History, dnf4()))
+	take(d.readSQL(ctx, dnf5History, dnf5()))
 	names, err := d.yumHistories()
 	if err != nil {
 		take(nil, err)
 	}
 	for _, name := range names {
-		take(d.readSQL(name, yum()))
+		take(d.readSQL(ctx, name, yum()))
 	}
 	take(d.readZypp(zyppHistory))
 	if read == 0 && last != nil {
@@ -114,16 +118,20 @@ type nameArch struct{ name, arch string }
 func (d *Database) sound(steps []step) []owner.Change {
 	doubtful := make(map[nameArch]bool)
 	end := make(map[nameArch]time.Time) // of the last change; zero if it is not known
+	there := make(map[nameArch]bool)    // as the steps so far left it
 	for _, s := range steps {
 		key := nameArch{s.Name, s.Arch}
-		if !s.fromKnown {
+		if !s.fromKnown || s.From == "" && there[key] {
 			doubtful[key] = true
 		}
-		end[key] = s.End
+		end[key], there[key] = s.End, s.To != ""
 	}
 	for i := range d.packages {
 		r := &d.packages[i]
 		key := nameArch{r.Name, r.Arch}
+		if i > 0 && d.packages[i-1].Name == r.Name && d.packages[i-1].Arch == r.Arch {
+			doubtful[key] = true
+		}
 		if e, ok := end[key]; ok && !e.IsZero() && r.installed.After(e.Add(clockSlack)) {
 			doubtful[key] = true
 		}
@@ -138,12 +146,10 @@ func (d *Database) sound(steps []step) []owner.Change {
 }
 
 // readSQL reads one history in SQLite. The error wraps fs.ErrNotExist if there is none.
-func (d *Database) readSQL(name string, l dialect) (steps []step, err error) {
+func (d *Database) readSQL(ctx context.Context, name string, l dialect) (steps []step, err error) {
 	if _, err := d.root.Stat(name); err != nil {
 		return nil, defect(name, -1, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	s, err := openSQL(ctx, d.root, name, maxValue)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package rpm
 
 import (
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -35,9 +36,14 @@ func checkHistory(t *testing.T, d *Database, want ...string) []owner.Change {
 	return got
 }
 
-// TestDNF4 reads what dnf wrote.
-func TestDNF4(t *testing.T) {
-	d := open(t, unpack(t, "bookworm-dnf4"))
+// TestDNF reads what dnf and dnf 5 wrote.
+func TestDNF(t *testing.T) {
+	for _, name := range []string{"bookworm-dnf4", "sid-dnf5"} {
+		t.Run(name, func(t *testing.T) { testDNF(t, open(t, unpack(t, name))) })
+	}
+}
+
+func testDNF(t *testing.T, d *Database) {
 	changes := checkHistory(t, d,
 		"alpha.x86_64  > 1:1.0-1",
 		"kernel-core.x86_64  > 6.1.1-1.fc40",
@@ -47,6 +53,12 @@ func TestDNF4(t *testing.T) {
 		"alpha.x86_64 1:2.0-1 > 1:1.0-1",
 		"alpha.x86_64 1:1.0-1 > 1:2.0-1",
 		"beta.noarch 2:4.0~rc1-1.el9 >")
+	owners, err := d.Owners([]string{"/usr/bin/alpha"})
+	if o := owners["/usr/bin/alpha"]; err != nil || o.Package.Version != "1:2.0-1" {
+		t.Errorf("owner %+v, %v", o, err)
+	} else if _, ok, err := d.Checksum(o); !ok || err != nil {
+		t.Errorf("checksum %v, %v", ok, err)
+	}
 	noProblems(t, d)
 	// A process that started between the first two transactions.
 	between := changes[0].End.Add(time.Second / 2)
@@ -76,8 +88,8 @@ func fill(t *testing.T, dir, name, schema string, rows ...string) {
 // The tables of dnf 5, without the columns that nobody asks for
 // (libdnf5/transaction/db/sql/create.sql).
 const dnf5Schema = `CREATE TABLE "trans" ("id" INTEGER, "dt_begin" INTEGER NOT NULL, "dt_end" INTEGER, "state_id" INTEGER, PRIMARY KEY("id" AUTOINCREMENT));
-CREATE TABLE "pkg_names" ("id" INTEGER, "name" TEXT NOT NULL UNIQUE, PRIMARY KEY("id"));
-CREATE TABLE "archs" ("id" INTEGER, "name" TEXT NOT NULL UNIQUE, PRIMARY KEY("id"));
+CREATE TABLE "pkg_name" ("id" INTEGER, "name" TEXT NOT NULL UNIQUE, PRIMARY KEY("id"));
+CREATE TABLE "arch" ("id" INTEGER, "name" TEXT NOT NULL UNIQUE, PRIMARY KEY("id"));
 CREATE TABLE "trans_item_action" ("id" INTEGER, "name" TEXT, PRIMARY KEY("id"));
 INSERT INTO "trans_item_action" VALUES (1, 'Install'), (2, 'Upgrade'), (3, 'Downgrade'), (4, 'Reinstall'), (5, 'Remove'), (6, 'Replaced'), (7, 'Reason Change');
 CREATE TABLE "trans_item" ("id" INTEGER, "trans_id" INTEGER, "item_id" INTEGER, "action_id" INTEGER NOT NULL, "state_id" INTEGER NOT NULL, PRIMARY KEY("id" AUTOINCREMENT));
@@ -94,12 +106,13 @@ func packagesRoot(t *testing.T, packages ...made) string {
 	return dir
 }
 
+// TestDNF5 holds what the fixture does not have.
 func TestDNF5(t *testing.T) {
 	dir := packagesRoot(t, made{name: "a", arch: "x86_64", version: "1:3-1", installed: 1_700_000_201})
 	fill(t, dir, dnf5History, dnf5Schema,
-		"pkg_names|1|a", "pkg_names|2|b", "pkg_names|3|c", "pkg_names|4|kernel-core", "archs|1|x86_64", "archs|2|noarch",
+		"pkg_name|1|a", "pkg_name|2|b", "pkg_name|3|c", "pkg_name|4|kernel-core", "arch|1|x86_64", "arch|2|noarch",
 		"rpm|1|1|1|1|1|1", "rpm|2|1|1|2|1|1", "rpm|3|1|1|3|1|1", "rpm|4|2|0|1|1|2", "rpm|5|2|0|2|1|1", "rpm|6|3|0|1|1|1",
-		"rpm|7|4|0|6.1|1|1", "rpm|8|4|0|6.2|1|1",
+		"rpm|7|4|0|6.1|1|1", "rpm|8|4|0|6.2|1|1", "pkg_name|5|d", "pkg_name|6|e", "rpm|9|5|0|1|1|1", "rpm|10|6|0|1|1|1",
 		"trans|1|1700000000|1700000010|2", "trans|2|1700000100|1700000110|2", "trans|3|1700000200|1700000210|2", "trans|4|1700000300||1",
 		// a and b and a kernel come
 		"trans_item|1|1|1|1|2", "trans_item|2|1|4|1|2", "trans_item|3|1|7|1|2", "trans_item|4|1|6|1|2",
@@ -108,12 +121,12 @@ func TestDNF5(t *testing.T) {
 		"trans_item|9|2|8|1|2", "trans_item|10|2|7|5|2", "trans_item|11|2|6|6|2",
 		// a again, and an error with b
 		"trans_item|12|3|3|2|2", "trans_item|13|3|2|6|2", "trans_item|14|3|5|5|3",
-		// not finished
-		"trans_item|15|4|6|1|1")
+		// Started is done where the transaction is, and not known to be where it is not
+		"trans_item|15|1|9|1|1", "trans_item|16|1|10|1|1", "trans_item|17|4|10|5|1")
 	d := open(t, dir)
 	checkHistory(t, d,
-		"a.x86_64  > 1:1-1", "b.noarch  > 1-1", "kernel-core.x86_64  > 6.1-1", "c.x86_64  > 1-1",
-		"a.x86_64 1:1-1 > 1:2-1", "b.x86_64 1-1 > 2-1", "b.noarch 1-1 >", "kernel-core.x86_64  > 6.2-1", "kernel-core.x86_64 6.1-1 >", "c.x86_64 1-1 >",
+		"a.x86_64  > 1:1-1", "b.noarch  > 1-1", "c.x86_64  > 1-1", "d.x86_64  > 1-1",
+		"a.x86_64 1:1-1 > 1:2-1", "b.x86_64 1-1 > 2-1", "b.noarch 1-1 >", "c.x86_64 1-1 >",
 		"a.x86_64 1:2-1 > 1:3-1")
 	noProblems(t, d)
 }
@@ -131,7 +144,7 @@ func TestYum(t *testing.T) {
 		"trans_beg|1|1400000000|x|0", "trans_end|1|1400000005|x|0", "trans_beg|2|1400000100|x|0", "trans_end|2|1400000105|x|0", "trans_beg|3|1400000200|x|0",
 		"trans_data_pkgs|1|1|TRUE|True-Install", "trans_data_pkgs|1|3|TRUE|Dep-Install",
 		"trans_data_pkgs|2|2|TRUE|Update", "trans_data_pkgs|2|1|TRUE|Updated",
-		"trans_data_pkgs|3|3|TRUE|Erase", "trans_data_pkgs|3|2|FALSE|Erase")
+		"trans_data_pkgs|3|3|TRUE|Erase", "pkgtups|4|c|x86_64|0|2|1|", "trans_data_pkgs|1|4|TRUE|Install", "trans_data_pkgs|3|4|FALSE|Erase")
 	d := open(t, dir)
 	got := checkHistory(t, d, "a.x86_64  > 1-1", "b.x86_64  > 2-1", "a.x86_64 1-1 > 2-1", "b.x86_64 2-1 >")
 	noProblems(t, d)
@@ -210,6 +223,22 @@ func TestZypp(t *testing.T) {
 	}
 	if err == nil || err.Error() != "/f: offset "+strconv.Itoa(strings.Index(zyppLog, "nonsense"))+": "+errZyppLine.Error() {
 		t.Errorf("error %v", err)
+	}
+
+	// What zypper wrote.
+	f, err := os.Open("testdata/bookworm-zypper.history")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	steps, err = parseZypp("f", f, clock{time.UTC})
+	var changes []owner.Change
+	for _, s := range steps {
+		changes = append(changes, s.Change)
+	}
+	if got := short(changes); err != nil || !slices.Equal(got, []string{"alpha.x86_64  > 1:1.0-1", "alpha.x86_64 1:1.0-1 > 1:2.0-1",
+		"beta.noarch  > 2:4.0~rc1-1.el9", "beta.noarch 2:4.0~rc1-1.el9 >"}) {
+		t.Errorf("steps %q, %v", got, err)
 	}
 
 	// The first line of a package says nothing of what was there before, so only a

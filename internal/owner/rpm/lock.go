@@ -28,22 +28,27 @@ const lockFile = ".rpm.lock"
 func Busy(root *file.Root) (bool, error) {
 	var first error
 	for _, dir := range directories {
-		name := dir + lockFile
-		held, err := locked(root, name)
-		if held {
-			return true, nil
-		}
-		if err != nil && !absent(err) && first == nil {
-			first = defect(name, -1, err)
+		for _, name := range [...]string{dir + lockFile, dir + "Packages"} {
+			held, err := locked(root, name)
+			if held {
+				return true, nil
+			}
+			if err != nil && !absent(err) && first == nil {
+				first = defect(name, -1, err)
+			}
 		}
 	}
 	return false, first
 }
 
-// transaction reports whether the lock file is known to be held for writing.
-func transaction(root Root, name string) bool {
-	held, err := locked(root, name)
-	return held && err == nil
+// transaction reports whether one of the files is known to be locked for writing.
+func transaction(root Root, names ...string) bool {
+	for _, n := range names {
+		if held, err := locked(root, n); held && err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // locked reports whether a process has a lock on a file that would keep another from

@@ -54,22 +54,27 @@ func (m *headerMaker) ints(tag uint32, n ...uint32) {
 	}
 }
 
-// blob is the header with all of it in an immutable region (tag 63), as rpm demands: the
-// region's own entry comes first, and its value, which says where it begins, last.
+// blob is the header as rpm stores it: the tags of the package in an immutable region
+// (tag 63), whose own entry comes first and whose value, which says how long its index is,
+// last; behind it what was not in the package file, here the digest of the region (tag
+// 273), which rpm looks at whenever it reads the header.
 func (m *headerMaker) blob() []byte {
-	const tagRegion, typeBin = 63, 7
-	length := (m.n + 1) * entryLen
-	index := binary.BigEndian.AppendUint32(nil, tagRegion)
-	index = binary.BigEndian.AppendUint32(index, typeBin)
-	index = binary.BigEndian.AppendUint32(index, uint32(len(m.data)))
-	index = binary.BigEndian.AppendUint32(index, entryLen)
-	data := binary.BigEndian.AppendUint32(slices.Clip(m.data), tagRegion)
-	data = binary.BigEndian.AppendUint32(data, typeBin)
-	data = binary.BigEndian.AppendUint32(data, -length)
-	data = binary.BigEndian.AppendUint32(data, entryLen)
-	b := binary.BigEndian.AppendUint32(nil, m.n+1)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
-	return slices.Concat(b, index, m.index, data)
+	const tagRegion, tagSHA256, typeBin = 63, 273, 7
+	be := binary.BigEndian
+	entry := func(b []byte, tag, kind, offset, count uint32) []byte {
+		return be.AppendUint32(be.AppendUint32(be.AppendUint32(be.AppendUint32(b, tag), kind), offset), count)
+	}
+	index := append(entry(nil, tagRegion, typeBin, uint32(len(m.data)), entryLen), m.index...)
+	data := entry(slices.Clip(m.data), tagRegion, typeBin, -uint32(len(index)), entryLen)
+
+	digest := sha256.New()
+	digest.Write([]byte{0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0})
+	digest.Write(be.AppendUint32(be.AppendUint32(nil, m.n+1), uint32(len(data))))
+	digest.Write(index)
+	digest.Write(data)
+	index = entry(index, tagSHA256, typeString, uint32(len(data)), 1)
+	data = append(data, hex.EncodeToString(digest.Sum(nil))+"\x00"...)
+	return slices.Concat(be.AppendUint32(be.AppendUint32(nil, m.n+2), uint32(len(data))), index, data)
 }
 
 // made is a package to make a header of.

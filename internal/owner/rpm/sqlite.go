@@ -16,7 +16,7 @@ import (
 	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
-// patience is how long one database may take to be read: a tree of pages that is made
+// patience is how long one database, or all histories, may take to be read: a tree of pages that is made
 // for it keeps SQLite busy without end.
 const patience = 20 * time.Second
 
@@ -219,10 +219,14 @@ func (s sqlStore) each(visit func(at uint64, header []byte, err error) bool) err
 			return nil
 		}
 	}
-	if err := s.pass(ctx, visit); err != nil {
-		return defect(s.name, -1, err)
+	err := s.pass(ctx, visit)
+	switch {
+	case err == nil:
+		return nil
+	case len(s.damage) > 0:
+		return s.damage[0] // which is why
 	}
-	return nil
+	return defect(s.name, -1, err)
 }
 
 // pass reads the table once, in the order of rows. If there is damage on the way it goes

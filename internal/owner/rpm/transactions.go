@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// maxRows bounds the rows of one table of a history.
-	maxRows = 1 << 20
+	// maxRows bounds the rows of one table of a history, and maxTexts what is in them,
+	// in bytes.
+	maxRows  = 1 << 20
+	maxTexts = 64 << 20
 	// maxValue bounds a value in a history, in bytes: texts of scripts are in other
 	// tables.
 	maxValue = 1 << 20
@@ -37,35 +39,39 @@ const (
 type dialect struct {
 	tables []string
 	// transactions yields id, begin and end in seconds since 1970; items yields
-	// transaction, package and action of everything that was done; packages yields
-	// id, name, epoch, version, release and architecture. Each ends where LIMIT
-	// goes.
+	// transaction, package, action and whether it was done for certain of everything
+	// that may have been done; packages yields id, name, epoch, version, release and
+	// architecture. Each ends where LIMIT goes.
 	transactions, items, packages string
 	deeds                         map[string]deed // by action
 }
 
 // dnf4 is the history of dnf 4 (libdnf's libdnf/transaction/sql/create.sql, Types.hpp:
-// TransactionItemAction, and TransactionItemState, of which 1 is done).
+// TransactionItemAction; of TransactionItemState 1 is done and 2 an error, and 0 is what
+// a transaction leaves that did not finish).
 func dnf4() dialect {
 	return dialect{
 		tables:       []string{"trans", "trans_item", "rpm"},
 		transactions: `SELECT id, dt_begin, dt_end FROM trans NOT INDEXED`,
-		items:        `SELECT trans_id, item_id, action FROM trans_item NOT INDEXED WHERE state = 1`,
+		items:        `SELECT trans_id, item_id, action, state = 1 FROM trans_item NOT INDEXED WHERE state <> 2`,
 		packages:     `SELECT item_id, name, epoch, version, release, arch FROM rpm NOT INDEXED`,
 		deeds: map[string]deed{"1": installed, "2": replacing, "3": replaced, "4": installed, "5": removed, "6": replacing,
 			"7": replaced, "8": removed, "9": replacing, "10": replaced},
 	}
 }
 
-// dnf5 is the history of dnf 5 (libdnf5/transaction/db/sql/create.sql; state 2 is Ok).
+// dnf5 is the history of dnf 5 (libdnf5/transaction/db/sql/create.sql; states are 1
+// Started, 2 Ok and 3 Error). Version 5.4 leaves the items of a transaction at Started even
+// when the transaction is Ok.
 func dnf5() dialect {
 	return dialect{
-		tables:       []string{"trans", "trans_item", "trans_item_action", "rpm", "pkg_names", "archs"},
+		tables:       []string{"trans", "trans_item", "trans_item_action", "rpm", "pkg_name", "arch"},
 		transactions: `SELECT id, dt_begin, dt_end FROM trans NOT INDEXED`,
-		items: `SELECT trans_id, item_id, (SELECT name FROM trans_item_action a WHERE a.id = action_id)
-			FROM trans_item NOT INDEXED WHERE state_id = 2`,
-		packages: `SELECT item_id, (SELECT name FROM pkg_names n WHERE n.id = name_id), epoch, version, release,
-			(SELECT name FROM archs a WHERE a.id = arch_id) FROM rpm NOT INDEXED`,
+		items: `SELECT trans_id, item_id, (SELECT a.name FROM trans_item_action a WHERE a.id = action_id),
+			state_id = 2 OR (SELECT t.state_id FROM trans t WHERE t.id = trans_id) = 2
+			FROM trans_item NOT INDEXED WHERE state_id <> 3`,
+		packages: `SELECT item_id, (SELECT n.name FROM pkg_name n WHERE n.id = name_id), epoch, version, release,
+			(SELECT a.name FROM arch a WHERE a.id = arch_id) FROM rpm NOT INDEXED`,
 		// What was replaced may have been replaced by another package: then none
 		// takes its place.
 		deeds: map[string]deed{"Install": installed, "Upgrade": replacing, "Downgrade": replacing, "Reinstall": replacing,
@@ -80,7 +86,7 @@ func yum() dialect {
 		tables: []string{"trans_beg", "trans_end", "trans_data_pkgs", "pkgtups"},
 		transactions: `SELECT tid, timestamp, (SELECT e.timestamp FROM trans_end e WHERE e.tid = trans_beg.tid)
 			FROM trans_beg NOT INDEXED`,
-		items:    `SELECT tid, pkgtupid, state FROM trans_data_pkgs NOT INDEXED WHERE done IN ('TRUE', 1)`,
+		items:    `SELECT tid, pkgtupid, state, done IN ('TRUE', 1) FROM trans_data_pkgs NOT INDEXED`,
 		packages: `SELECT pkgtupid, name, epoch, version, release, arch FROM pkgtups NOT INDEXED`,
 		deeds: map[string]deed{"Install": installed, "True-Install": installed, "Dep-Install": installed, "Obsoleting": installed,
 			"Update": replacing, "Downgrade": replacing, "Reinstall": replacing, "Updated": replaced, "Downgraded": replaced,
@@ -104,6 +110,7 @@ type transactionLog struct {
 type item struct {
 	name, arch, version string
 	deed                deed
+	unsure              bool // whether it was done
 }
 
 // read returns what a history tells. The error may be one that hides only some of it.
@@ -144,11 +151,11 @@ func (l dialect) read(ctx context.Context, s *sqlFile) ([]step, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.query(ctx, l.items, 3, func(v []string) {
+	err = s.query(ctx, l.items, 4, func(v []string) {
 		tid, _ := strconv.ParseInt(v[0], 10, 64)
 		pid, _ := strconv.ParseInt(v[1], 10, 64)
 		t, p := logs[tid], packages[pid]
-		p.deed = l.deeds[v[2]]
+		p.deed, p.unsure = l.deeds[v[2]], v[3] != "1"
 		if t == nil {
 			bad++
 		} else if p.name != "" && p.deed != nothing { // a group or a reason else
@@ -193,7 +200,7 @@ func (t *transactionLog) steps() []step {
 		return twice
 	})
 	for _, i := range items {
-		if i.deed == replaced {
+		if i.deed == replaced && !i.unsure {
 			key := nameArch{i.name, i.arch}
 			gone[key] = append(gone[key], i.version)
 			byName[i.name] = append(byName[i.name], key)
@@ -204,6 +211,10 @@ func (t *transactionLog) steps() []step {
 		out = append(out, step{owner.Change{Name: i.name, Arch: i.arch, From: from, To: to, Begin: t.begin, End: t.end}, known})
 	}
 	for _, i := range items {
+		if i.unsure {
+			change(i, "", i.version, false)
+			continue
+		}
 		switch i.deed {
 		case installed:
 			change(i, "", i.version, true)
@@ -226,7 +237,7 @@ func (t *transactionLog) steps() []step {
 		}
 	}
 	for _, i := range items {
-		if key := (nameArch{i.name, i.arch}); i.deed == replaced && !used[key] {
+		if key := (nameArch{i.name, i.arch}); i.deed == replaced && !i.unsure && !used[key] {
 			change(i, i.version, "", true) // by another package
 		}
 	}
@@ -245,13 +256,17 @@ func (s *sqlFile) query(ctx context.Context, query string, columns int, visit fu
 	for i := range raw {
 		into[i] = &raw[i]
 	}
-	n := 0
+	n, size := 0, 0
 	for rows.Next() {
 		if err := rows.Scan(into...); err != nil {
 			return err
 		}
 		for i, b := range raw {
 			texts[i] = string(b[:min(len(b), maxWord+1)])
+			size += len(texts[i])
+		}
+		if size > maxTexts {
+			return errRows
 		}
 		visit(texts)
 		n++

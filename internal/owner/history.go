@@ -84,7 +84,8 @@ func historyOf(changes []Change, name, arch string) packageHistory {
 // two times: packages become architecture-independent and back, and old logs
 // name none.
 func sameArch(a, b string) bool {
-	return a == b || a == "" || b == "" || a == "all" || b == "all"
+	independent := func(arch string) bool { return arch == "" || arch == "all" || arch == "noarch" || arch == "any" }
+	return a == b || independent(a) || independent(b)
 }
 
 // around returns the changes within which a file that was mapped after started

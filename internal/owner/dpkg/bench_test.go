@@ -1,7 +1,10 @@
 package dpkg
 
 import (
+	"bytes"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -10,7 +13,9 @@ import (
 // size of a large desktop's.
 const syntheticPackages, syntheticFiles = 3000, 50
 
-func synthetic(b *testing.B) *Database {
+func synthetic(b *testing.B) *Database { return open(b, syntheticRoot(b)) }
+
+func syntheticRoot(b *testing.B) string {
 	dir := b.TempDir()
 	var status strings.Builder
 	for i := range syntheticPackages {
@@ -26,7 +31,31 @@ func synthetic(b *testing.B) *Database {
 		write(b, dir, admin+"info/"+name+":amd64.list", list.String())
 	}
 	write(b, dir, admin+"status", status.String())
-	return open(b, dir)
+	return dir
+}
+
+// BenchmarkOpenAndOwners reads the file lists as well, from nothing.
+func BenchmarkOpenAndOwners(b *testing.B) {
+	dir, paths := syntheticRoot(b), syntheticPaths()
+	for b.Loop() {
+		if got, err := open(b, dir).Owners(paths); err != nil || len(got) != len(paths) {
+			b.Fatalf("%d of %d owners, %v", len(got), len(paths), err)
+		}
+	}
+}
+
+// BenchmarkQueryAll runs dpkg-query -W on the same database.
+func BenchmarkQueryAll(b *testing.B) {
+	if _, err := exec.LookPath("dpkg-query"); err != nil {
+		b.Skip("SKIPPED, NOT TESTED: there is no dpkg-query")
+	}
+	dir := filepath.Join(syntheticRoot(b), admin)
+	for b.Loop() {
+		out, err := exec.Command("dpkg-query", "--admindir", dir, "-W").Output()
+		if err != nil || bytes.Count(out, []byte{'\n'}) != syntheticPackages {
+			b.Fatalf("%d lines, %v", bytes.Count(out, []byte{'\n'}), err)
+		}
+	}
 }
 
 func syntheticPaths() []string {
@@ -48,11 +77,22 @@ func BenchmarkOwners(b *testing.B) {
 	}
 }
 
+// BenchmarkOwnersOfOne asks for one file at a time.
+func BenchmarkOwnersOfOne(b *testing.B) {
+	d := synthetic(b)
+	paths := syntheticPaths()
+	for i := 0; b.Loop(); i++ {
+		if got, err := d.Owners(paths[i%len(paths):][:1]); err != nil || len(got) != 1 {
+			b.Fatalf("%d owners, %v", len(got), err)
+		}
+	}
+}
+
 // BenchmarkLists only reads all file lists.
 func BenchmarkLists(b *testing.B) {
 	d := synthetic(b)
 	for b.Loop() {
-		if err := d.eachList(func(*record, list) {}); err != nil {
+		if err := d.eachList(nil, func(*record, list) {}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -63,7 +103,7 @@ func BenchmarkLists(b *testing.B) {
 func BenchmarkHostOwners(b *testing.B) {
 	d := open(b, "/")
 	var all []string
-	err := d.eachList(func(_ *record, l list) {
+	err := d.eachList(nil, func(_ *record, l list) {
 		for line := range strings.Lines(string(l.content)) {
 			if line = strings.TrimSuffix(line, "\n"); strings.Contains(line, ".so") || strings.Contains(line, "/bin/") {
 				all = append(all, line)
@@ -88,7 +128,7 @@ func BenchmarkHostOwners(b *testing.B) {
 func BenchmarkHostLists(b *testing.B) {
 	d := open(b, "/")
 	for b.Loop() {
-		if err := d.eachList(func(*record, list) {}); err != nil {
+		if err := d.eachList(nil, func(*record, list) {}); err != nil {
 			b.Fatal(err)
 		}
 	}

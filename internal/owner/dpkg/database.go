@@ -63,6 +63,7 @@ type Database struct {
 	diversions []diversion
 	merged     []alias
 	defects    defects
+	lookup     lookup
 
 	historyOnce sync.Once
 	changes     []owner.Change

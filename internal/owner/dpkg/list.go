@@ -62,8 +62,8 @@ type list struct {
 	sums    bool // lines begin with a checksum
 }
 
-// scan calls hit with each path of the list that may be in wanted, without its
-// leading slash.
+// scan calls hit with each path of the list that may be in wanted, or with all if that is
+// nil, without its leading slash.
 func (l list) scan(wanted *tails, hit func(path []byte)) {
 	for buf := l.content; len(buf) > 0; {
 		line := buf
@@ -72,7 +72,7 @@ func (l list) scan(wanted *tails, hit func(path []byte)) {
 		} else {
 			buf = nil
 		}
-		if !wanted.has(line) {
+		if len(line) == 0 || wanted != nil && !wanted.has(line) {
 			continue
 		}
 		switch {
@@ -84,10 +84,10 @@ func (l list) scan(wanted *tails, hit func(path []byte)) {
 	}
 }
 
-// eachList reads the file list of every package into one buffer and calls
-// visit, for which the content is valid until it returns. Lists that cannot be
+// eachList reads the file list of every package, or of some unless that is nil, into
+// one buffer and calls visit, for which the content is valid until it returns. Lists that cannot be
 // read are reported as defects; the error says that not one could be.
-func (d *Database) eachList(visit func(r *record, l list)) error {
+func (d *Database) eachList(some map[*record]bool, visit func(r *record, l list)) error {
 	var (
 		buf  = make([]byte, 0, 256<<10)
 		all  int64
@@ -96,6 +96,9 @@ func (d *Database) eachList(visit func(r *record, l list)) error {
 	)
 	for i := range d.packages {
 		r := &d.packages[i]
+		if some != nil && !some[r] {
+			continue
+		}
 		name, content, err := d.readList(r, buf)
 		if err == nil {
 			if all += int64(len(content)); all > maxLists {

@@ -82,7 +82,11 @@ func (d *Database) Owners(paths []string) (map[string]owner.Owned, error) {
 		return out, nil
 	}
 	claims := make(map[string][]claim)
-	err := d.eachList(func(r *record, l list) {
+	some, ok := d.candidates(mean)
+	if !ok {
+		some = nil
+	}
+	err := d.eachList(some, func(r *record, l list) {
 		l.scan(&wanted, func(line []byte) {
 			for _, m := range mean[string(line)] {
 				if !m.holds(r.Name) {
@@ -154,7 +158,7 @@ func (d *Database) Providers(bases []string) (map[string][]owner.Owned, error) {
 	}
 	var found []string
 	tooMany := false
-	err := d.eachList(func(r *record, l list) {
+	err := d.eachList(nil, func(r *record, l list) {
 		found = found[:0]
 		l.scan(&wanted, func(line []byte) {
 			switch {

@@ -239,6 +239,9 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 		}
 		if ownerOf(c) == nil && j.newer == nil && (j.verdict.State == Stale || j.verdict.State == Missing) {
 			for _, m := range sc.moduleLoads(ctx, j) {
+				if f.Package == "" {
+					f.Package = text(m.pkg.Name)
+				}
 				t.add(&sc.modules, m.pkg, m.loaded, Embedded, j.verdict.State)
 			}
 		}

@@ -14,8 +14,11 @@ const (
 	managerCargo = "cargo"
 )
 
-// module is something that a file says it was built from.
-type module struct{ manager, name, version string }
+// module is something that a file says it was built from, or that it is.
+type module struct {
+	manager, name, version string
+	itself                 bool
+}
 
 // modulesOf lists what a file says it was built from, itself first; none if it says
 // nothing. It is the file's own claim.
@@ -23,19 +26,19 @@ func (sc *scan) modulesOf(ctx context.Context, r file.Ref) []module {
 	var list []module
 	if e, err := usable(sc.cache.Facts(ctx, r.Key, r.Open)); err == nil && e.PackageNote != nil && e.PackageNote.Name != "" {
 		n := e.PackageNote
-		list = append(list, module{noteManager(n.Type), n.Name, n.Version})
+		list = append(list, module{noteManager(n.Type), n.Name, n.Version, true})
 	}
 	// What could be read of a list that contradicts itself counts.
 	m, _ := sc.cache.Modules(ctx, r.Key, r.Open)
 	for i, one := range append([]file.Module{m.Main}, m.Deps...) {
-		if one.Path == "" || i == 0 && one.Version == "" && len(m.Deps) == 0 {
+		if one.Path == "" {
 			continue
 		}
 		manager := managerCargo
 		if one.Ecosystem == file.EcosystemGo {
 			manager = managerGo
 		}
-		list = append(list, module{manager, one.Path, one.Version})
+		list = append(list, module{manager, one.Path, one.Version, i == 0})
 	}
 	return list
 }
@@ -72,16 +75,17 @@ func (sc *scan) moduleLoads(ctx context.Context, j judgement) []moduleLoad {
 	if len(loaded) == 0 {
 		return nil
 	}
-	now := make(map[module]string)
+	type name struct{ manager, name string }
+	now := make(map[name]string)
 	if c.otherOK && c.other.Regular() {
 		for _, m := range sc.modulesOf(ctx, file.Ref{Key: keyOf(c), Open: opener(c)}) {
-			now[module{m.manager, m.name, ""}] = m.version
+			now[name{m.manager, m.name}] = m.version
 		}
 	}
 	var list []moduleLoad
-	for i, m := range loaded {
-		version, there := now[module{m.manager, m.name, ""}]
-		if i > 0 && (!there || version == m.version) || len(list) == maxModuleLoads {
+	for _, m := range loaded {
+		version, there := now[name{m.manager, m.name}]
+		if !m.itself && (!there || version == m.version) || len(list) == maxModuleLoads {
 			continue
 		}
 		list = append(list, moduleLoad{owner.Package{

@@ -24,7 +24,8 @@
 //     for each class, so that cost grows with distinct files and with processes,
 //     not with their product.
 //   - packages: the package database of a view, asked once for all classes about
-//     which a question is open.
+//     which a question is open. Each kind is one line in managers(); several in one
+//     root are one (databases).
 //   - Facts: all that is known about one load, as plain values.
 //   - Verdict: what Decide, a pure function, makes of Facts: a State, a Reason,
 //     how certain it is, and the rule as a sentence.
@@ -49,6 +50,16 @@
 // recorded; the relocated pages that the process loses when the file is
 // truncated. Without proof, the modification time has to do, and the verdict says
 // that it is only likely.
+//
+// # Which version runs
+//
+// loadedVersion asks in this order: what a running sensor observed of the very file;
+// what the file says of itself; a file of the same build ID, in the layers of the
+// container's image or observed earlier; the package manager's history, held against
+// the moment at which the old file lost its name. Where none tells, the version is not
+// known. Files that no package ships may name the modules that they were built from
+// (moduleLoads). What changed between the versions comes from changelogs (changesOf) and
+// from imported advisories (advise), neither of which is evidence that nothing did.
 //
 // # Containers
 //

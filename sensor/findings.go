@@ -66,6 +66,9 @@ func (sc *scan) report(ctx context.Context) *Report {
 	for _, n := range notices {
 		r.Findings = append(r.Findings, sc.noticeFinding(n))
 	}
+	if f, ok := sc.deployment(); ok {
+		r.Findings = append(r.Findings, f)
+	}
 	sort.Slice(r.Findings, func(i, j int) bool { return less(&r.Findings[i], &r.Findings[j]) })
 	sc.warnUnreadable(unreadable)
 	sc.warnDatabases()
@@ -139,7 +142,7 @@ func rank(s State) int { return slices.Index([]State{Unknown, Stale, Missing}, s
 // reasonOrder is that of the decision table: of several, the first one names
 // the finding.
 func reasonOrder() []Reason {
-	return []Reason{Replaced, Overwritten, MovedAside, SymlinkSwitched, Superseded, ImageSuperseded, MissingFile, Unreadable, Unresolved, Unverified, Vanished}
+	return []Reason{Replaced, Overwritten, MovedAside, SymlinkSwitched, Superseded, ImageSuperseded, PendingDeployment, MissingFile, Unreadable, Unresolved, Unverified, Vanished}
 }
 
 func (sc *scan) finding(ctx context.Context, g *group) Finding {

@@ -37,8 +37,11 @@ const (
 	// ImageSuperseded: the reference by which a container was made names another
 	// image now.
 	ImageSuperseded Reason = "image-superseded"
-	MissingFile     Reason = "missing"
-	Ephemeral       Reason = "ephemeral"
+	// PendingDeployment: the machine will boot another image of its whole system than it
+	// runs (rpm-ostree, bootc).
+	PendingDeployment Reason = "pending-deployment"
+	MissingFile       Reason = "missing"
+	Ephemeral         Reason = "ephemeral"
 	// Unreadable: the kernel refused what the decision needs.
 	Unreadable Reason = "unreadable"
 	// Unresolved: the mapped file's name leads nowhere that can be compared.

@@ -108,6 +108,14 @@ func TestLoadedVersion(t *testing.T) {
 		pk.history = make(map[nameArch][]owner.Change)
 		pk.history[nameArch{p.Name, p.Arch}] = c.history
 		class := &class{file: c.file, shown: c.file.shown, owners: pk, first: place{process: &process{}}}
+		epoch := p
+		epoch.Version, epoch.SourceVersion = "2:9", "2:9"
+		if c.evidence == Embedded {
+			// rpm's notes name no epoch.
+			if version := sc.embedded(t.Context(), epoch, class); version != "2:"+c.version {
+				t.Errorf("%s, of a package with an epoch: %q", c.name, version)
+			}
+		}
 		version, evidence := sc.loadedVersion(t.Context(), pk, p, class, began.Add(30*time.Minute))
 		if version != c.version || evidence != c.evidence {
 			t.Errorf("%s: %q, %s; want %q, %s", c.name, version, evidence, c.version, c.evidence)

@@ -31,7 +31,8 @@ func remedy(f *Finding, w workload.Workload) Remedy {
 		}
 		for _, p := range f.Packages {
 			if p.Installed.State != "" {
-				why = append(why, fmt.Sprintf("finish the installation first (dpkg --configure -a): %s is %s", p.Name, p.Installed.State))
+				how := map[string]string{"dpkg": " (dpkg --configure -a)", "apk": " (apk fix)"}[p.Manager]
+				why = append(why, fmt.Sprintf("finish the installation first%s: %s is %s", how, p.Name, p.Installed.State))
 			}
 		}
 		r.Why = strings.Join(why, "; ")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
@@ -120,8 +121,26 @@ func (sc *scan) embedded(ctx context.Context, p owner.Package, c *class) string 
 		return ""
 	}
 	n := e.PackageNote
-	if n.Name == p.Name || (n.Name == p.Source && p.Version == p.SourceVersion) {
-		return n.Version
+	installed, source := p.Version, p.SourceVersion
+	version := n.Version
+	if p.Manager == "rpm" {
+		// rpm's notes leave the epoch out, which hardly ever changes.
+		epoch, _, ok := strings.Cut(installed, ":")
+		installed, source = withoutEpoch(installed), withoutEpoch(source)
+		if ok && !strings.Contains(version, ":") && version != "" {
+			version = epoch + ":" + version
+		}
+	}
+	if n.Name == p.Name || (n.Name == p.Source && installed == source) {
+		return version
 	}
 	return ""
+}
+
+// withoutEpoch is a version without what stands before its colon.
+func withoutEpoch(version string) string {
+	if _, rest, ok := strings.Cut(version, ":"); ok {
+		return rest
+	}
+	return version
 }

@@ -39,7 +39,11 @@ cp /etc/os-release /out/etc/`
 // TestDistroless: a package database of status.d is as good as any, but for changelogs.
 func TestDistroless(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	eachWorld(t, true, distrolessImage)
+}
+
+func distrolessImage(t *testing.T, w *world) {
+	t.Helper()
 	const tag = "distroless/server:1"
 	w.distroless(t, tag, w.expat.from)
 	c := w.start(t, "distroless", tag, []string{w.expat.library})
@@ -68,7 +72,7 @@ func TestDistroless(t *testing.T) {
 	lab.CheckContainers(t, &r.Report, []*lab.Container{c}, lab.ContainerFinding{
 		Workload: sensor.Workload{Kind: "container", Name: c.Name, Container: &c.Container, Cgroup: c.Cgroup(t)},
 		State:    sensor.Stale, Reason: sensor.ImageSuperseded, Domain: sensor.DomainImage, Action: sensor.Redeploy,
-		Processes: []sensor.Process{p},
+		Processes: []sensor.Process{p}, Forgotten: !w.docker.HasImage(c.ImageID),
 		Packages: []sensor.Package{{
 			Manager: "dpkg", Name: w.expat.Name, Source: "expat", Arch: lab.Arch(t),
 			Loaded: sensor.LoadedVersion{Version: w.expat.From}, Installed: sensor.InstalledVersion{Version: w.expat.To},
@@ -81,7 +85,11 @@ func TestDistroless(t *testing.T) {
 // the same.
 func TestScratch(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	eachWorld(t, true, scratchImage)
+}
+
+func scratchImage(t *testing.T, w *world) {
+	t.Helper()
 	const tag = "scratch/static:1"
 	build := func(version string) {
 		w.docker.Build(t, lab.Build{

@@ -147,7 +147,7 @@ func TestHostileRoots(t *testing.T) {
 	lab.EachSource(t, func(t *testing.T, source string) {
 		out := filepath.Join(t.TempDir(), "peak")
 		for range 3 { // the restless one is another each time
-			r := sensorAt.StaleBy(t, []string{peak, out}, "--runtime-socket", w.docker.Socket, "--source", source)
+			r := sensorAt.StaleBy(t, []string{peak, out}, append(told(w.docker), "--source", source)...)
 			check(t, &r.Report)
 			text, err := os.ReadFile(out)
 			must(t, err)
@@ -160,7 +160,7 @@ func TestHostileRoots(t *testing.T) {
 		}
 	})
 	t.Run("running", func(t *testing.T) {
-		r := runSensor(t, w.docker.Socket)
+		r := runSensor(t, w.docker.Sockets()...)
 		check(t, r.Ask(t))
 		if kib := mostResident(t, r.PID); kib > mostMemory {
 			t.Errorf("the sensor had %d MiB resident", kib>>10)
@@ -192,7 +192,7 @@ func TestHostileImages(t *testing.T) {
 		t.Fatal("the lab itself opened the bait")
 	}
 	out := filepath.Join(t.TempDir(), "peak")
-	r := sensorAt.StaleBy(t, []string{workshop.C(t, "testdata/peak.c"), out}, "--runtime-socket", w.docker.Socket)
+	r := sensorAt.StaleBy(t, []string{workshop.C(t, "testdata/peak.c"), out}, told(w.docker)...)
 	for _, f := range lab.FindingsOf(&r.Report, containers...) {
 		if f.State == sensor.Stale || f.State == sensor.Missing || len(f.Packages) > 0 {
 			t.Errorf("%s: %s, %s: %+v", f.Workload.Name, f.State, f.Reason, f.Packages)

@@ -11,9 +11,13 @@ import (
 // about, with the names that the runtime gave, and that all is well again.
 func TestRunning(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	eachWorld(t, true, running)
+}
+
+func running(t *testing.T, w *world) {
+	t.Helper()
 	x := newTrio(t, w, w.docker, "running")
-	r := runSensor(t, w.docker.Socket)
+	r := runSensor(t, w.docker.Sockets()...)
 	events := r.Follow(t, 0)
 	lab.CheckContainers(t, r.Ask(t), x.all())
 	x.change(t)

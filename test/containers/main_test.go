@@ -16,7 +16,7 @@ import (
 var (
 	workshop *lab.Workshop
 	sensorAt lab.Sensor
-	shared   *world // what the tests have in common
+	shared   []*world // of all generations, which the tests have in common
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -46,9 +46,16 @@ func run(m *testing.M) (code int) {
 	if err != nil {
 		return fail(err)
 	}
-	shared = &world{dir: scratch}
+	common := &material{dir: scratch}
+	for _, g := range generations() {
+		shared = append(shared, &world{material: common, generation: g})
+	}
 	defer func() {
-		if err := errors.Join(shared.close(), lab.RemoveScratch(scratch)); err != nil {
+		var errs []error
+		for _, w := range shared {
+			errs = append(errs, w.close())
+		}
+		if err := errors.Join(append(errs, lab.RemoveScratch(scratch))...); err != nil {
 			code = fail(err)
 		}
 	}()

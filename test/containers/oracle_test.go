@@ -183,7 +183,7 @@ func (b before) superseded(t *testing.T, d *lab.Docker) lab.ContainerFinding {
 		cves, urgency := lab.Changes(lab.Changelog(t, root, name), b.packages[name].version, there[name].version)
 		return upgraded(b.packages[name], there[name], layer, cves, urgency)
 	})
-	f.Reason, f.Action = sensor.ImageSuperseded, sensor.Redeploy
+	f.Reason, f.Action, f.Forgotten = sensor.ImageSuperseded, sensor.Redeploy, !d.HasImage(b.made)
 	return f
 }
 

@@ -1,7 +1,6 @@
 package containers
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -109,11 +108,7 @@ func forgotten(f lab.ContainerFinding) lab.ContainerFinding {
 func TestPodman(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	dir := filepath.Join(w.dir, "podman")
-	must(t, os.Mkdir(dir, 0o755))
-	p, err := lab.NewPodman(dir)
-	must(t, err)
-	t.Cleanup(func() { must(t, p.Close()) })
+	p := newPodman(t, w, nil)
 	other{
 		name: "podman", socket: p.Socket,
 		run: func(t *testing.T, name, image string, mapped ...string) *lab.Container {
@@ -125,22 +120,41 @@ func TestPodman(t *testing.T) {
 	}.check(t, w)
 }
 
+// newPodman is a podman that ends with the test.
+func newPodman(t *testing.T, w *world, programs lab.Programs) *lab.Podman {
+	t.Helper()
+	p, err := lab.NewPodman(programs, w.newDir(t, "podman"))
+	must(t, err)
+	t.Cleanup(func() { must(t, p.Close()) })
+	return p
+}
+
 func TestContainerd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	dir := filepath.Join(w.dir, "containerd")
-	must(t, os.Mkdir(dir, 0o755))
-	c, err := lab.NewContainerd(dir)
+	for _, g := range generations() {
+		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
+			c := newContainerd(t, w, g.programs(t))
+			other{
+				name: "containerd-" + g.name, socket: c.Socket, forgets: true,
+				run: func(t *testing.T, name, image string, mapped ...string) *lab.Container {
+					return c.Run(t, name, image, mapped...)
+				},
+				load:      func(t *testing.T, file string) { c.Do(t, "image", "import", file) },
+				reference: func(tag string) string { return "docker.io/" + tag },
+				// Whoever had containerd start it knows how: ctr has no such command.
+				restart: func(string) string { return "" },
+			}.check(t, w)
+		})
+	}
+}
+
+// newContainerd is a containerd that ends with the test.
+func newContainerd(t *testing.T, w *world, programs lab.Programs) *lab.Containerd {
+	t.Helper()
+	c, err := lab.NewContainerd(programs, w.newDir(t, "containerd"))
 	must(t, err)
 	t.Cleanup(func() { must(t, c.Close()) })
-	other{
-		name: "containerd", socket: c.Socket, forgets: true,
-		run: func(t *testing.T, name, image string, mapped ...string) *lab.Container {
-			return c.Run(t, name, image, mapped...)
-		},
-		load:      func(t *testing.T, file string) { c.Do(t, "image", "import", file) },
-		reference: func(tag string) string { return "docker.io/" + tag },
-		// Whoever had containerd start it knows how: ctr has no such command.
-		restart: func(string) string { return "" },
-	}.check(t, w)
+	return c
 }

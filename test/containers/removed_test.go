@@ -110,10 +110,14 @@ func (c *churn) wrong(findings []sensor.Finding) (list []sensor.Finding) {
 // TestRemovedWhileLooking: containers that come and go while the sensor looks are never
 // taken for stale, nor for one another, and hide nothing.
 func TestRemovedWhileLooking(t *testing.T) {
-	w := newWorld(t)
+	eachWorld(t, false, removedWhileLooking)
+}
+
+func removedWhileLooking(t *testing.T, w *world) {
+	t.Helper()
 	x := newTrio(t, w, w.docker, "steady")
 	x.change(t)
-	r := runSensor(t, w.docker.Socket)
+	r := runSensor(t, w.docker.Sockets()...)
 	events := r.Follow(t, 0)
 	serverImage(t, w.docker, "brief/server:1", []string{w.expat.from}, w.expat.library)
 	c := newChurn(t, w.docker, "brief/server:1")

@@ -10,8 +10,12 @@ import (
 // away, keep the names that a running sensor knows, and get them back from one that
 // looks once.
 func TestRuntimeRestarts(t *testing.T) {
-	w := newWorld(t)
-	d, err := w.newDocker("crash", "--live-restore")
+	eachWorld(t, false, runtimeRestarts)
+}
+
+func runtimeRestarts(t *testing.T, w *world) {
+	t.Helper()
+	d, err := w.newDocker(t, "crash", "--live-restore")
 	must(t, err)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
@@ -20,12 +24,12 @@ func TestRuntimeRestarts(t *testing.T) {
 	})
 	d.Do(t, "import", w.root, base)
 	x := newTrio(t, w, d, "crash")
-	r := runSensor(t, d.Socket)
+	r := runSensor(t, d.Sockets()...)
 	events := r.Follow(t, 0)
 	lab.CheckContainers(t, r.Ask(t), x.all())
 
 	d.Crash()
-	once := sensorAt.Stale(t, "--runtime-socket", d.Socket)
+	once := sensorAt.Stale(t, told(d)...)
 	lab.CheckContainers(t, &once.Report, x.all())
 	must(t, d.Launch())
 	lab.Until(t, "the sensor that runs has found the runtime again", func() bool { return !warned(r.Ask(t), d.Socket) })
@@ -39,7 +43,7 @@ func TestRuntimeRestarts(t *testing.T) {
 	d.Crash()
 	t.Run("away", func(t *testing.T) {
 		x.check(t, r.Ask(t)) // it remembers
-		once := sensorAt.Stale(t, "--runtime-socket", d.Socket)
+		once := sensorAt.Stale(t, told(d)...)
 		x.unnamed(t, &once.Report)
 		if !warned(&once.Report, d.Socket) {
 			t.Errorf("no warning names %s: %+v", d.Socket, once.Report.Warnings)
@@ -48,7 +52,7 @@ func TestRuntimeRestarts(t *testing.T) {
 	must(t, d.Launch())
 	t.Run("back", func(t *testing.T) {
 		lab.Until(t, "the sensor that runs has found the runtime again", func() bool { return !warned(r.Ask(t), d.Socket) })
-		once := sensorAt.Stale(t, "--runtime-socket", d.Socket)
+		once := sensorAt.Stale(t, told(d)...)
 		x.check(t, &once.Report)
 		x.check(t, r.Ask(t))
 		// What is started by the runtime that came back has a name too.

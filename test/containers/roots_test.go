@@ -15,7 +15,11 @@ import (
 // packages is no reason to redeploy.
 func TestNotOfTheImage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	eachWorld(t, true, notOfTheImage)
+}
+
+func notOfTheImage(t *testing.T, w *world) {
+	t.Helper()
 	old, newer := []string{w.expat.from}, []string{w.expat.to}
 	// On this machine, so that a process of the host's root can run it.
 	host := lab.Scratch(t)
@@ -83,7 +87,11 @@ func TestNotOfTheImage(t *testing.T) {
 // nothing differs.
 func TestGoneFromTheImage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	eachWorld(t, true, goneFromTheImage)
+}
+
+func goneFromTheImage(t *testing.T, w *world) {
+	t.Helper()
 	image := func(name string) string { return "gone/" + name + ":1" }
 	names := []string{"purged", "bare", "damaged"}
 	var all []*lab.Container
@@ -110,7 +118,11 @@ func TestGoneFromTheImage(t *testing.T) {
 // container while another container has loaded it by the other.
 func TestHardLinks(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	eachWorld(t, true, hardLinks)
+}
+
+func hardLinks(t *testing.T, w *world) {
+	t.Helper()
 	lib := workshop.C(t, "-shared", "-fPIC", "-DVERSION=\"1\"", "testdata/plugin.c")
 	const tag = "links/app:1"
 	w.docker.Build(t, lab.Build{
@@ -155,7 +167,7 @@ func TestHint(t *testing.T) {
 	c := w.start(t, "hint-mine", mine, []string{w.expat.library})
 	r := w.stale(t)
 	lab.CheckContainers(t, &r.Report, []*lab.Container{c})
-	text := string(lab.Run(t, sensorAt.Path, "explain", "--runtime-socket", w.docker.Socket, c.Name).Stdout)
+	text := string(lab.Run(t, w.argv("explain", c.Name)...).Stdout)
 	for _, word := range []string{other, w.expat.Name + " " + w.expat.From, w.expat.To} {
 		if !strings.Contains(text, word) {
 			t.Errorf("no %q in\n%s", word, text)

@@ -6,8 +6,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/patchsensor/patchsensor/test/lab"
@@ -16,10 +18,19 @@ import (
 // world is one dockerd with a base image whose packages the archive has newer versions
 // of, made once for all tests. Tests have containers and references of their own.
 type world struct {
-	dir    string
-	once   sync.Once
-	ready  bool
-	docker *lab.Docker
+	*material
+	generation generation
+	once       sync.Once
+	ready      bool
+	docker     *lab.Docker
+}
+
+// material is what the images of all worlds are made of.
+type material struct {
+	dir   string
+	once  sync.Once
+	ready bool
+	dirs  atomic.Int32 // made so far
 
 	root                 string // of the base image, as an archive of tar(1)
 	multiarch            string // "x86_64-linux-gnu"
@@ -37,11 +48,30 @@ type upgrade struct {
 // nginx, dpkg, and the packages' documentation.
 const base = "lab/base:1"
 
-// newWorld is the world; it ends with the last test.
+// newWorld is the world of Debian's Docker; it ends with the last test.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return shared[0].open(t)
+}
+
+// eachWorld runs a test in the worlds of all generations, one after another or, if the
+// test itself is parallel, at a time.
+func eachWorld(t *testing.T, parallel bool, test func(t *testing.T, w *world)) {
+	t.Helper()
 	lab.Root(t)
-	w := shared
+	for _, w := range shared {
+		t.Run(w.generation.name, func(t *testing.T) {
+			if parallel {
+				t.Parallel()
+			}
+			test(t, w.open(t))
+		})
+	}
+}
+
+func (w *world) open(t *testing.T) *world {
+	t.Helper()
+	lab.Root(t)
 	w.once.Do(func() {
 		w.make(t)
 		w.ready = true
@@ -53,11 +83,26 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) make(t *testing.T) {
+	w.material.once.Do(func() {
+		w.material.make(t)
+		w.material.ready = true
+	})
+	if !w.material.ready {
+		t.Fatal("there is no material: see the first test that failed")
+	}
+	var err error
+	w.docker, err = w.newDocker(t, "docker")
+	must(t, err)
+	w.docker.Do(t, "import", w.root, base)
+	w.generation.check(t, w.docker)
+}
+
+func (m *material) make(t *testing.T) {
 	archive := lab.NewArchive(t)
 	fetch := func(name, library string) upgrade {
 		u := upgrade{Upgrade: archive.Upgrade(t, name), library: library}
-		u.from = archive.Download(t, w.dir, name, u.From)
-		u.to = archive.Download(t, w.dir, name, u.To)
+		u.from = archive.Download(t, m.dir, name, u.From)
+		u.to = archive.Download(t, m.dir, name, u.To)
 		t.Logf("%s: %s, to be upgraded to %s", name, u.From, u.To)
 		return u
 	}
@@ -65,22 +110,24 @@ func (w *world) make(t *testing.T) {
 	if len(archive.Versions(t, "libssl3t64")) > 0 { // its name since Debian 13
 		ssl = "libssl3t64"
 	}
-	w.expat, w.openssl, w.lzma = fetch("libexpat1", "libexpat.so.1"), fetch(ssl, "libssl.so.3"), fetch("liblzma5", "liblzma.so.5")
-	w.multiarch = strings.TrimSpace(lab.Output(t, "gcc", "-print-multiarch"))
-	w.root = filepath.Join(w.dir, "base.tar")
-	archive.Root(t, w.root, []lab.Upgrade{w.openssl.Upgrade, w.lzma.Upgrade}, ssl, "nginx-light")
-	var err error
-	w.docker, err = w.newDocker("docker")
-	must(t, err)
-	w.docker.Do(t, "import", w.root, base)
+	m.expat, m.openssl, m.lzma = fetch("libexpat1", "libexpat.so.1"), fetch(ssl, "libssl.so.3"), fetch("liblzma5", "liblzma.so.5")
+	m.multiarch = strings.TrimSpace(lab.Output(t, "gcc", "-print-multiarch"))
+	m.root = filepath.Join(m.dir, "base.tar")
+	archive.Root(t, m.root, []lab.Upgrade{m.openssl.Upgrade, m.lzma.Upgrade}, ssl, "nginx-light")
 }
 
-func (w *world) newDocker(name string, flags ...string) (*lab.Docker, error) {
-	dir := filepath.Join(w.dir, name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
-	return lab.NewDocker(dir, flags...)
+func (w *world) newDocker(t *testing.T, name string, flags ...string) (*lab.Docker, error) {
+	t.Helper()
+	return lab.NewDockerOf(w.generation.programs(t), w.newDir(t, name), slices.Concat(w.generation.flags, flags)...)
+}
+
+// newDir is an empty directory that is removed after the last test. Its name is short:
+// podman takes 50 bytes for its own at most.
+func (m *material) newDir(t *testing.T, name string) string {
+	t.Helper()
+	dir := filepath.Join(m.dir, fmt.Sprintf("%s-%d", name, m.dirs.Add(1)))
+	must(t, os.Mkdir(dir, 0o755))
+	return dir
 }
 
 func (w *world) close() error {
@@ -93,7 +140,20 @@ func (w *world) close() error {
 // stale is one look of a sensor that knows the world's runtime.
 func (w *world) stale(t *testing.T, args ...string) lab.Result {
 	t.Helper()
-	return sensorAt.Stale(t, append([]string{"--runtime-socket", w.docker.Socket}, args...)...)
+	return sensorAt.Stale(t, append(told(w.docker), args...)...)
+}
+
+// argv is a command of such a sensor.
+func (w *world) argv(command string, args ...string) []string {
+	return slices.Concat([]string{sensorAt.Path, command}, told(w.docker), args)
+}
+
+// told are the arguments that tell a sensor of a runtime.
+func told(d *lab.Docker) (args []string) {
+	for _, socket := range d.Sockets() {
+		args = append(args, "--runtime-socket", socket)
+	}
+	return args
 }
 
 // start starts a container that lives as long as the test.
@@ -161,4 +221,4 @@ func list(argv ...string) string {
 
 // inside is where the base image has a library, without symbolic links in front of its
 // last element.
-func (w *world) inside(library string) string { return path.Join("/usr/lib", w.multiarch, library) }
+func (m *material) inside(library string) string { return path.Join("/usr/lib", m.multiarch, library) }

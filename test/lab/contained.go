@@ -24,6 +24,9 @@ type ContainerFinding struct {
 	// Evidence is empty in them: any but none.
 	Packages  []sensor.Package
 	Processes []sensor.Process
+	// Forgotten says that a report need not tell the packages' layers: the runtime has no
+	// more than the ID of the image that the container was made from.
+	Forgotten bool `json:"-"`
 }
 
 // concerns reports whether a finding is about the container, which has these processes.
@@ -124,14 +127,17 @@ func ordered(c ContainerFinding) ContainerFinding {
 }
 
 // forgive takes out of what is wanted the build IDs of files in newer images where
-// what was got has none: two package databases are compared, not the files.
+// what was got has none: two package databases are compared, not the files. So it does
+// with layers of forgotten images.
 func forgive(got, want []ContainerFinding) {
 	type place struct {
 		pid  int
 		path string
 	}
 	without := make(map[place]bool)
+	layerless := make(map[string]bool) // workloads by name
 	for _, f := range got {
+		layerless[f.Workload.Name] = !slices.ContainsFunc(f.Packages, func(p sensor.Package) bool { return p.Layer != nil })
 		for _, p := range f.Processes {
 			for _, file := range p.Files {
 				if file.Reason == sensor.ImageSuperseded && file.InstalledBuildID == "" {
@@ -141,6 +147,11 @@ func forgive(got, want []ContainerFinding) {
 		}
 	}
 	for _, f := range want {
+		for i := range f.Packages {
+			if f.Forgotten && layerless[f.Workload.Name] {
+				f.Packages[i].Layer = nil
+			}
+		}
 		for _, p := range f.Processes {
 			for i := range p.Files {
 				if without[place{p.PID, p.Files[i].Path}] {

@@ -33,6 +33,9 @@ func (d *Docker) Run(t testing.TB, name, image string, mapped []string, flags ..
 	c := &Container{engine: d, Container: sensor.Container{
 		ID: d.Do(t, argv...), Name: name, Runtime: "docker", Image: image, ImageID: d.ImageID(t, image),
 	}}
+	if d.contents() {
+		d.layers(t, image) // it may be gone when one wants to know
+	}
 	c.Await(t, mapped...)
 	return c
 }
@@ -55,6 +58,12 @@ func (c *Container) Await(t testing.TB, mapped ...string) {
 func (c *Container) Remove(t testing.TB) {
 	t.Helper()
 	c.engine.Do(t, "rm", "--force", "--volumes", c.ID)
+}
+
+// Restart ends the container's processes and starts it anew.
+func (c *Container) Restart(t testing.TB) {
+	t.Helper()
+	c.engine.Do(t, "restart", "--time", "1", c.ID)
 }
 
 // Exec runs a command in the container and returns what it printed.

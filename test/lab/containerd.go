@@ -20,10 +20,11 @@ type Containerd struct {
 	// Socket is where it listens.
 	Socket string
 
-	dir   string
-	cmd   *exec.Cmd
-	ended chan struct{} // closed after Wait
-	ids   []string      // of all containers that there ever were
+	dir      string
+	programs Programs
+	cmd      *exec.Cmd
+	ended    chan struct{} // closed after Wait
+	ids      []string      // of all containers that there ever were
 }
 
 // containerdNamespace is the namespace in which the lab keeps everything. It stands in
@@ -32,10 +33,10 @@ const containerdNamespace = "sensor-lab"
 
 // NewContainerd starts a containerd that keeps everything below dir, an empty directory
 // that RemoveScratch will remove.
-func NewContainerd(dir string) (*Containerd, error) {
-	c := &Containerd{Socket: filepath.Join(dir, "containerd.sock"), dir: dir, ended: make(chan struct{})}
+func NewContainerd(programs Programs, dir string) (*Containerd, error) {
+	c := &Containerd{Socket: filepath.Join(dir, "containerd.sock"), dir: dir, programs: programs, ended: make(chan struct{})}
 	config := filepath.Join(dir, "config.toml")
-	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = %q\n",
+	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.runtime\", \"io.containerd.cri.v1.images\"]\n[grpc]\n  address = %q\n",
 		filepath.Join(dir, "data"), filepath.Join(dir, "state"), c.Socket)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
@@ -45,7 +46,7 @@ func NewContainerd(dir string) (*Containerd, error) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	c.cmd = exec.Command("containerd", "--config", config)
+	c.cmd = programs.command("containerd", "--config", config)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := c.cmd.Start(); err != nil {
@@ -79,7 +80,7 @@ func (c *Containerd) Do(t testing.TB, args ...string) string {
 func (c *Containerd) try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dockerTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "ctr", append([]string{"--address", c.Socket, "--namespace", containerdNamespace}, args...)...)
+	cmd := exec.CommandContext(ctx, c.programs.Path("ctr"), append([]string{"--address", c.Socket, "--namespace", containerdNamespace}, args...)...)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -118,6 +119,9 @@ func (c *Containerd) ImageID(t testing.TB, reference string) string {
 	t.Fatalf("containerd has no image %s", reference)
 	return ""
 }
+
+// PID is the daemon's process.
+func (c *Containerd) PID() int { return c.cmd.Process.Pid }
 
 // Close ends the containers and the daemon.
 func (c *Containerd) Close() error {

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,20 +22,30 @@ type Docker struct {
 	// Socket is where it listens.
 	Socket string
 
-	dir   string
-	flags []string
-	cmd   *exec.Cmd
-	ended chan struct{} // closed after Wait
+	dir      string
+	programs Programs
+	flags    []string
+	cmd      *exec.Cmd
+	ended    chan struct{} // closed after Wait
+
+	mu     sync.Mutex
+	images map[string][]stored // layers by the image's ID
 }
 
 // dockerTimeout bounds one command of the docker client and the start and the end of
 // a daemon, each of which takes seconds at most.
 const dockerTimeout = time.Minute
 
-// NewDocker starts a dockerd that keeps everything below dir, an empty directory that
-// RemoveScratch will remove, with further flags.
+// NewDocker starts this machine's dockerd, which keeps everything below dir, an empty
+// directory that RemoveScratch will remove, with further flags.
 func NewDocker(dir string, flags ...string) (*Docker, error) {
-	d := &Docker{Socket: filepath.Join(dir, "docker.sock"), dir: dir, flags: flags}
+	return NewDockerOf(nil, dir, append([]string{"--storage-driver", "overlay2"}, flags...)...)
+}
+
+// NewDockerOf is NewDocker with other programs, and with the storage that these choose by
+// themselves. From version 29 on that is containerd's.
+func NewDockerOf(programs Programs, dir string, flags ...string) (*Docker, error) {
+	d := &Docker{Socket: filepath.Join(dir, "docker.sock"), dir: dir, programs: programs, flags: flags}
 	// Not this machine's configuration.
 	if err := os.WriteFile(filepath.Join(dir, "daemon.json"), []byte("{}\n"), 0o644); err != nil {
 		return nil, err
@@ -51,10 +63,10 @@ func (d *Docker) Launch() error {
 		return err
 	}
 	defer log.Close()
-	d.cmd = exec.Command("dockerd", append([]string{
+	d.cmd = d.programs.command("dockerd", append([]string{
 		"--config-file", filepath.Join(d.dir, "daemon.json"), "--host", "unix://" + d.Socket,
 		"--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"),
-		"--pidfile", filepath.Join(d.dir, "pid"), "--storage-driver", "overlay2",
+		"--pidfile", filepath.Join(d.dir, "pid"),
 		"--exec-opt", "native.cgroupdriver=cgroupfs",
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--userland-proxy=false",
 	}, d.flags...)...)
@@ -119,15 +131,40 @@ func (d *Docker) Try(args ...string) (string, error) {
 
 // Env has a docker client talk to the daemon, whatever this machine is set up for.
 func (d *Docker) Env() []string {
-	return []string{
-		"DOCKER_HOST=unix://" + d.Socket, "DOCKER_CONFIG=" + filepath.Join(d.dir, "client"),
-		// Debian's client has no other builder.
-		"DOCKER_BUILDKIT=0",
+	builder := "0" // with Debian's daemon its client has no other
+	if d.contents() {
+		builder = "1"
 	}
+	return []string{
+		"DOCKER_HOST=unix://" + d.Socket, "DOCKER_CONFIG=" + filepath.Join(d.dir, "client"), "DOCKER_BUILDKIT=" + builder,
+	}
+}
+
+// Sockets are where the daemon listens and, if that keeps its images, its containerd.
+// They are where a sensor finds both unless told otherwise.
+func (d *Docker) Sockets() []string {
+	if d.contents() {
+		return []string{d.Socket, filepath.Join(d.dir, "exec/containerd/containerd.sock")}
+	}
+	return []string{d.Socket}
 }
 
 // PID is the daemon's process.
 func (d *Docker) PID() int { return d.cmd.Process.Pid }
+
+// ContainerdPID is the process of the containerd that the daemon has started.
+func (d *Docker) ContainerdPID(t testing.TB) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(d.dir, "exec/containerd/containerd.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
 
 // Crash kills the daemon and its containerd as nothing announces it. The containers
 // go on. Launch starts it anew.

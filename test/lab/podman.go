@@ -23,17 +23,18 @@ type Podman struct {
 	// Socket is where the service listens.
 	Socket string
 
-	dir     string
-	service *exec.Cmd
-	ended   chan struct{} // closed after Wait
-	ids     []string      // of all containers that there ever were
+	dir      string
+	programs Programs
+	service  *exec.Cmd
+	ended    chan struct{} // closed after Wait
+	ids      []string      // of all containers that there ever were
 }
 
 // NewPodman starts podman's service, with everything below dir, an empty directory
 // that RemoveScratch will remove.
-func NewPodman(dir string) (*Podman, error) {
-	p := &Podman{Socket: filepath.Join(dir, "podman.sock"), dir: dir, ended: make(chan struct{})}
-	p.service = exec.Command("podman", p.args("system", "service", "--time", "0", "unix://"+p.Socket)...)
+func NewPodman(programs Programs, dir string) (*Podman, error) {
+	p := &Podman{Socket: filepath.Join(dir, "podman.sock"), dir: dir, programs: programs, ended: make(chan struct{})}
+	p.service = programs.command("podman", p.args("system", "service", "--time", "0", "unix://"+p.Socket)...)
 	p.service.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := p.service.Start(); err != nil {
 		return nil, fmt.Errorf("%w (test/install-deps installs what the labs need)", err)
@@ -57,6 +58,7 @@ func NewPodman(dir string) (*Podman, error) {
 func (p *Podman) args(command ...string) []string {
 	in := func(name string) string { return filepath.Join(p.dir, name) }
 	return append([]string{
+		"--conmon", p.programs.Path("conmon"),
 		"--root", in("data"), "--runroot", in("run"), "--tmpdir", in("tmp"), "--network-config-dir", in("net"),
 		"--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", "runc", "--storage-driver", "overlay",
 	}, command...)
@@ -75,7 +77,7 @@ func (p *Podman) Do(t testing.TB, args ...string) string {
 func (p *Podman) try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dockerTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "podman", p.args(args...)...)
+	cmd := exec.CommandContext(ctx, p.programs.Path("podman"), p.args(args...)...)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

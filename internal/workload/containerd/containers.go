@@ -68,6 +68,9 @@ func (s *Source) containersIn(ctx context.Context, ns string, limit int) ([]work
 		if t, ok := tasks[c.ID]; ok {
 			c.PID, c.Running = process(t)
 		}
+		if r.snapshot, err = s.snapshotOf(ctx, r); err != nil {
+			return nil, err
+		}
 		root, err := s.rootOf(ctx, r.snapshot)
 		if err != nil {
 			return nil, err
@@ -171,9 +174,9 @@ func describe(r record, ns string) workload.Container {
 	return c
 }
 
-// named are the labels that describe reads. They are kept before any others.
+// named are the labels that are read here. They are kept before any others.
 var named = []string{
-	"nerdctl/name", "io.kubernetes.container.name", "io.cri-containerd.kind",
+	dockerLabel, "nerdctl/name", "io.kubernetes.container.name", "io.cri-containerd.kind",
 	"io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.pod.uid",
 }
 

@@ -409,7 +409,7 @@ func TestRoots(t *testing.T) {
 	if err := sn.Commit(ns, "docker-init", "work"); err != nil {
 		t.Fatal(err)
 	}
-	record := func(name, snapshotter, key, parent string, view bool) {
+	record := func(name, snapshotter, key, parent string, view bool, more ...client.NewContainerOpts) {
 		t.Helper()
 		make := sn.Prepare
 		if view {
@@ -424,7 +424,7 @@ func TestRoots(t *testing.T) {
 		if snapshotter != "" {
 			opts = append(opts, client.WithSnapshotter(snapshotter), client.WithSnapshot(key))
 		}
-		if _, err := d.client.NewContainer(ns, id(name), opts...); err != nil {
+		if _, err := d.client.NewContainer(ns, id(name), append(opts, more...)...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -433,6 +433,18 @@ func TestRoots(t *testing.T) {
 	record("scratch", "overlayfs", "c", "", false)
 	record("bare", "", "", "", false)
 	record("lost", "overlayfs", "d", chain, false)
+	// Docker's images are containerd's, and it keeps the snapshot's name to itself. With
+	// others containerd does not have the container's root.
+	docker := client.WithContainerLabels(map[string]string{dockerLabel: "/run/docker/containerd/x"})
+	if _, err := sn.Prepare(ns, id("docker"), "docker-init"); err != nil {
+		t.Fatal(err)
+	}
+	record("docker", "", "", "", false, docker)
+	record("docker-own", "", "", "", false, docker)
+	if _, err := sn.Prepare(ns, id("not-docker"), "docker-init"); err != nil {
+		t.Fatal(err)
+	}
+	record("not-docker", "", "", "", false)
 	if err := sn.Remove(ns, "d"); err != nil {
 		t.Fatal(err)
 	}
@@ -451,6 +463,10 @@ func TestRoots(t *testing.T) {
 		"scratch": {driver: "overlayfs", upper: true},
 		"bare":    {},
 		"lost":    {driver: "overlayfs"},
+		"docker":  {driver: "overlayfs", image: true, upper: true, lower: 2, dir: true},
+
+		"docker-own": {},
+		"not-docker": {},
 	} {
 		c, ok := all["default/"+id(name)]
 		if !ok {

@@ -8,6 +8,7 @@ import (
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/patchsensor/patchsensor/internal/workload"
@@ -69,7 +70,8 @@ func (s *Source) Image(ctx context.Context, c workload.Container) (_ workload.Im
 }
 
 // Current is what c.Image names now in c's namespace, for the platform of what c
-// was made from if there is a choice, else for the host's. Directories are as with
+// was made from if there is a choice, else for the host's. Of a container of Docker's it
+// may be in the short form that Docker tells. Directories are as with
 // [Source.Image]. If the store has the image but not its description, the image
 // has an ID and names alone, and the error wraps ErrNoContent.
 func (s *Source) Current(ctx context.Context, c workload.Container) (_ workload.Image, err error) {
@@ -81,6 +83,9 @@ func (s *Source) Current(ctx context.Context, c workload.Container) (_ workload.
 	i, ok, err := s.lookup(ctx, known, c.Image)
 	if err != nil {
 		return workload.Image{}, fmt.Errorf("containerd: image %.200q: %w", c.Image, err)
+	}
+	if !ok && c.Labels[dockerLabel] != "" {
+		i, ok = known.byName[full(c.Image)]
 	}
 	if !ok {
 		return workload.Image{}, fmt.Errorf("containerd: image %.200q: %w", c.Image, workload.ErrNoImage)
@@ -141,6 +146,9 @@ func (s *Source) madeFrom(ctx context.Context, known *catalogue, c workload.Cont
 		return made{}, "", false, err
 	}
 	rec := recordOf(r.GetContainer())
+	if rec.snapshot, err = s.snapshotOf(ctx, rec); err != nil {
+		return made{}, "", false, err
+	}
 	root, err := s.rootOf(ctx, rec.snapshot)
 	if err != nil {
 		return made{}, "", false, err
@@ -242,6 +250,19 @@ func (s *Source) lookup(ctx context.Context, known *catalogue, ref string) (imag
 	return image{}, false, nil
 }
 
+// full is the name under which Docker has containerd keep the image that it calls ref:
+// with its registry and its tag. It is empty if ref is no reference.
+func full(ref string) string {
+	if len(ref) > maxString {
+		return ""
+	}
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return ""
+	}
+	return named.String()
+}
+
 // bare is an image without its layers.
 func bare(known *catalogue, i image) workload.Image {
 	found := workload.Image{ID: i.target.Digest.String()}
@@ -262,7 +283,7 @@ func (s *Source) open(ctx context.Context, known *catalogue, m made, snapshotter
 	}
 	found.Created = c.created()
 	found.Layers = c.layers()
-	dirs := s.directoriesOf(ctx, known.namespace, snapshotter, m.variant.chain, len(found.Layers))
+	dirs := s.directoriesOf(ctx, known.namespace, snapshotter, c.RootFS.DiffIDs)
 	for i, dir := range dirs {
 		found.Layers[i].Dir = dir
 	}

@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/api/types"
@@ -16,9 +17,9 @@ const (
 // overlays are the snapshotters that keep each layer in a directory of its own, so
 // that a view costs one empty directory and a bind mount names a layer. With
 // others ("native", "btrfs", …) a view may copy the whole image.
-func overlays(snapshotter string) bool {
-	return snapshotter == "overlayfs" || snapshotter == "fuse-overlayfs"
-}
+func overlays() []string { return []string{"overlayfs", "fuse-overlayfs"} }
+
+func overlay(snapshotter string) bool { return slices.Contains(overlays(), snapshotter) }
 
 // directories returns what a snapshot's root is made of, as far as its mounts tell
 // (plugins/snapshots/overlay/overlay.go, function mounts): an overlay; or a bind
@@ -41,7 +42,7 @@ func directories(mounts []*types.Mount, snapshotter string, hasParent bool) (upp
 		switch {
 		case !hasParent && writable:
 			return source, nil
-		case hasParent && !writable && overlays(snapshotter):
+		case hasParent && !writable && overlay(snapshotter):
 			return "", []string{source}
 		}
 	}

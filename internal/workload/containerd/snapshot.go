@@ -9,6 +9,7 @@ import (
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/patchsensor/patchsensor/internal/workload"
@@ -17,6 +18,27 @@ import (
 // snapshot names one in a namespace; both are empty for a container whose root
 // containerd does not keep, such as those of Docker's own drivers.
 type snapshot struct{ snapshotter, key string }
+
+// dockerLabel is on every container of Docker's (moby,
+// daemon/internal/libcontainerd/remote/client.go).
+const dockerLabel = "com.docker/engine.bundle.path"
+
+// snapshotOf is what a container's record names or, if it names none, what Docker made
+// for it. Docker with containerd's image store mounts the root itself, so it does not
+// tell containerd of the snapshot, whose key is the container's ID (moby,
+// daemon/containerd/image_snapshot.go).
+func (s *Source) snapshotOf(ctx context.Context, r record) (snapshot, error) {
+	if r.snapshot != (snapshot{}) || r.labels[dockerLabel] == "" {
+		return r.snapshot, nil
+	}
+	for _, snapshotter := range overlays() {
+		name := snapshot{snapshotter, r.id}
+		if info, err := s.stat(ctx, name); err != nil || info != nil {
+			return name, err
+		}
+	}
+	return snapshot{}, nil
+}
 
 // root is a container's root, as far as its snapshot tells.
 type root struct {
@@ -113,12 +135,14 @@ func (s *Source) learn(ctx context.Context, ns, snapshotter string, r root) {
 	s.layers.put(key, unpacked{timeOf(info.GetCreatedAt()), dirs})
 }
 
-// directoriesOf returns the directories of n layers, lowest first; none if they
-// are not unpacked or not known.
-func (s *Source) directoriesOf(ctx context.Context, ns, snapshotter, chain string, n int) []string {
-	if snapshotter == "" || chain == "" {
+// directoriesOf returns the directories of an image's layers, lowest first as the
+// layers are; none if they are not unpacked or not known.
+func (s *Source) directoriesOf(ctx context.Context, ns, snapshotter string, layers []digest.Digest) []string {
+	if snapshotter == "" || len(layers) == 0 {
 		return nil
 	}
+	chains := identity.ChainIDs(slices.Clone(layers)) // it writes them in place
+	chain := chains[len(chains)-1].String()
 	info, err := s.stat(ctx, snapshot{snapshotter, chain})
 	if err != nil || info == nil {
 		return nil
@@ -127,7 +151,7 @@ func (s *Source) directoriesOf(ctx context.Context, ns, snapshotter, chain strin
 	created := timeOf(info.GetCreatedAt())
 	known, ok := s.layers.get(key)
 	if !ok || !known.created.Equal(created) {
-		if !overlays(snapshotter) {
+		if !overlay(snapshotter) {
 			return nil
 		}
 		lower := s.view(ctx, snapshotter, chain)
@@ -138,10 +162,37 @@ func (s *Source) directoriesOf(ctx context.Context, ns, snapshotter, chain strin
 		known = unpacked{created, lower}
 		s.layers.put(key, known)
 	}
-	if len(known.dirs) != n {
+	if len(known.dirs) > len(layers) {
+		known.dirs = s.among(ctx, snapshotter, chains, known.dirs)
+		s.layers.put(key, known)
+	}
+	if len(known.dirs) != len(layers) {
 		return nil
 	}
 	return known.dirs
+}
+
+// among picks the directories of an image's layers out of those that its snapshot is
+// made of, lowest first. Docker's own builder and its commits put the snapshot of a layer
+// on top of the container's in which it was made, and so of one ("ID-init") that is no
+// layer.
+func (s *Source) among(ctx context.Context, snapshotter string, chains []digest.Digest, dirs []string) []string {
+	var picked []string
+	name := chains[len(chains)-1].String()
+	for i := range slices.Backward(dirs) {
+		if left := len(chains) - len(picked); left > 0 && name == chains[left-1].String() {
+			picked = append(picked, dirs[i])
+		}
+		info, err := s.stat(ctx, snapshot{snapshotter, name})
+		if err != nil || info == nil {
+			return nil
+		}
+		if name = info.GetParent(); (name == "") != (i == 0) {
+			return nil // not as many snapshots as directories
+		}
+	}
+	slices.Reverse(picked)
+	return picked
 }
 
 const (

@@ -191,12 +191,25 @@ func (sc *scan) layerOf(ctx context.Context, c *workload.Container, j judgement)
 }
 
 func imageLayer(c *workload.Container, image *workload.Image, where layer.Where) *Layer {
-	index, ok := layer.IndexOf(where, len(c.Rootfs.Lower), len(image.Layers))
+	index, ok := layerIndex(where, c.Rootfs.Lower, image.Layers)
 	if !ok {
 		return nil
 	}
 	l := image.Layers[index]
 	return &Layer{Digest: text(l.Digest), Index: index, CreatedBy: text(l.CreatedBy)}
+}
+
+// layerIndex says which layer of an image a lower directory of a container's root is: the
+// one that is kept there or, if that is not known, the one at its place. Docker's commits
+// leave directories between layers that are none.
+func layerIndex(where layer.Where, lower []string, layers []workload.Layer) (index int, ok bool) {
+	if !where.Upper && where.Index >= 0 && where.Index < len(lower) {
+		dir := lower[where.Index]
+		if i := slices.IndexFunc(layers, func(l workload.Layer) bool { return l.Dir != "" && l.Dir == dir }); i >= 0 {
+			return i, true
+		}
+	}
+	return layer.IndexOf(where, len(lower), len(layers))
 }
 
 // drifted reports whether what stands at a load's name now was written inside the

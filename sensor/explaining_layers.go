@@ -28,7 +28,7 @@ func (sc *scan) explainLayers(ctx context.Context, g *group) []ExplainedLayer {
 	}
 	stale, newer := make(map[int]map[string]bool), make(map[int]map[string]bool)
 	put := func(on map[int]map[string]bool, where layer.Where, name string) {
-		index, ok := layer.IndexOf(where, r.stack.Lowers(), len(r.image.Layers))
+		index, ok := layerIndex(where, c.Rootfs.Lower, r.image.Layers)
 		if where.Upper {
 			index, ok = writable, true
 		}

@@ -55,7 +55,7 @@ func (sc *scan) packagesOf(v *view) *packages {
 		return v.db
 	}
 	v.dbOpened = true
-	v.db = new(packages)
+	v.db = newPackages("", manager{})
 	if v.root == nil {
 		v.db.err = v.err
 		return v.db

@@ -86,7 +86,7 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		files:        make(map[*snapshot.File]*loaded),
 		databases:    make(map[file.ID]*packages),
 		stale:        make(map[*class]judgement),
-		modules:      packages{cves: make(map[span]changes)},
+		modules:      *newPackages("", manager{}),
 	}
 }
 

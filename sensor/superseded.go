@@ -132,7 +132,7 @@ func (sc *scan) imagePackages(ctx context.Context, image workload.Image) (*packa
 			return kept.packages, kept.err
 		}
 	}
-	pk := &packages{}
+	pk := newPackages(subjectImage+image.ID, manager{})
 	sc.containers.images[image.ID] = pk
 	dirs := reversed(image.Layers)
 	if len(dirs) == 0 {

@@ -156,9 +156,9 @@ func (w *world) commandImage(t *testing.T, tag string, debs []string, argv ...st
 
 // TestHint: that another image on the same base has a newer package is worth a word in
 // explain, and no finding.
-func TestHint(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestHint(t *testing.T) { eachWorld(t, true, hint) }
+
+func hint(t *testing.T, w *world) {
 	const mine, other = "hint/mine:1", "hint/other:1"
 	serverImage(t, w.docker, mine, []string{w.expat.from}, w.expat.library)
 	serverImage(t, w.docker, other, []string{w.expat.to}, w.expat.library)

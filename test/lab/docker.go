@@ -118,7 +118,7 @@ func (d *Docker) Do(t testing.TB, args ...string) string {
 func (d *Docker) Try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dockerTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "docker", args...)
+	cmd := exec.CommandContext(ctx, dockerClient(), args...)
 	cmd.Env = append(os.Environ(), d.Env()...)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
@@ -204,4 +204,14 @@ func (d *Docker) Close() error {
 		errs = append(errs, removeCgroups(filepath.Base(dir)))
 	}
 	return errors.Join(append(errs, unmountBelow(d.dir))...)
+}
+
+// dockerClient is the client of the distribution's package, which builds images by itself:
+// another one that comes first in PATH may want a plugin for that.
+func dockerClient() string {
+	const packaged = "/usr/bin/docker"
+	if executable(packaged) {
+		return packaged
+	}
+	return "docker"
 }

@@ -251,7 +251,7 @@ func (inv *Inventory) Others(ctx context.Context, id string) []workload.Image {
 		found, err := within(ctx, s.timeout, l.Images)
 		if err == nil {
 			for _, image := range found {
-				add(image)
+				add(locate(ctx, image, list[1:]))
 			}
 			return images
 		}
@@ -291,6 +291,23 @@ func (inv *Inventory) ask(ctx context.Context, id string, ask func(*source, cont
 		}
 	}
 	return best, nil
+}
+
+// locate has others tell where an image's layers are, if its own runtime does not: those
+// that know a container of the same engine, and the image by its digest.
+func locate(ctx context.Context, image workload.Image, others []entry) workload.Image {
+	if len(image.Layers) == 0 || located(image) {
+		return image
+	}
+	for _, e := range others {
+		c := e.container
+		c.Image = image.ID
+		if found, err := e.source.current(ctx, c); err == nil && located(found) && sameLayers(found.Layers, image.Layers) {
+			image.Layers = found.Layers
+			break
+		}
+	}
+	return image
 }
 
 func sameLayers(a, b []workload.Layer) bool {

@@ -35,19 +35,25 @@ type ask struct {
 	daemon order
 	socket string
 	scan   sensor.Options
+	// advice is what the machine is looked at with; scan does not hold it.
+	advice advice
 }
 
 // answer asks the running sensor, else the machine, as a says.
 func answer[T any](ctx context.Context, env *environment, a ask, ofDaemon func(context.Context, daemon) (T, error), ofMachine func(sensor.Options) (T, error)) (T, error) {
-	if a.daemon == never {
-		return ofMachine(a.scan)
+	if a.daemon != never {
+		x, err := query(ctx, env, a.socket, ofDaemon)
+		if err == nil || a.daemon == only || ctx.Err() != nil {
+			return x, err
+		}
+		if !errors.Is(err, sensor.ErrNoDaemon) {
+			a.scan.Log.Warn("the running sensor is not asked, each process is looked at instead", zap.Error(err))
+		}
 	}
-	x, err := query(ctx, env, a.socket, ofDaemon)
-	if err == nil || a.daemon == only || ctx.Err() != nil {
-		return x, err
-	}
-	if !errors.Is(err, sensor.ErrNoDaemon) {
-		a.scan.Log.Warn("the running sensor is not asked, each process is looked at instead", zap.Error(err))
+	var err error
+	if a.scan.Advisories, err = a.advice.ready(ctx, a.scan.Log); err != nil {
+		var none T
+		return none, err
 	}
 	return ofMachine(a.scan)
 }

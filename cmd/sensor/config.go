@@ -34,6 +34,7 @@ type config struct {
 	Socket  entry   `yaml:"socket"`
 	// The runtimes that are asked about containers.
 	RuntimeSockets []entry `yaml:"runtime_sockets"`
+	Advisories     entry   `yaml:"advisories"`
 
 	// What "sensor run" alone needs.
 	SocketMode  entry `yaml:"socket_mode"`
@@ -48,7 +49,7 @@ type config struct {
 }
 
 // configKeys are the keys of config, for messages.
-const configKeys = "exclude, source, color, root, proc, output, socket, runtime_sockets, socket_mode, socket_group, state_dir, tier, ring_bytes, " +
+const configKeys = "exclude, source, color, root, proc, output, socket, runtime_sockets, advisories, socket_mode, socket_group, state_dir, tier, ring_bytes, " +
 	"sweep, settle, retention, metrics"
 
 // entry is one value and the line on which it stands; line 0 means absent.
@@ -153,6 +154,7 @@ func (c *config) check(name string) error {
 		{"color", c.Color, takes(oneOf(colorModes...))},
 		{"output", c.Output, takes(oneOf(staleFormats...))},
 		{"socket", c.Socket, takes(parseSocket)},
+		{"advisories", c.Advisories, takes(parseAdvisoriesKey)},
 		{"socket_mode", c.SocketMode, takes(parseMode)},
 		{"socket_group", c.SocketGroup, takes(parseGroup)},
 		{"state_dir", c.StateDir, takes(parseAbsolute)},
@@ -184,6 +186,25 @@ func (c *config) check(name string) error {
 		return misuse("", "%s:%d: runtime_sockets: %q stands alone", name, c.RuntimeSockets[i].Line, sensor.NoRuntimes)
 	}
 	return nil
+}
+
+// looking is the configuration of who looks and asks nobody: that the running sensor
+// is to be asked says nothing of how to look.
+func (c *config) looking() *config {
+	if c.Source.Value != sourceDaemon {
+		return c
+	}
+	silent := *c
+	silent.Source = entry{}
+	return &silent
+}
+
+// stateDir is where the running sensor keeps what it knows, as far as the file tells.
+func (c *config) stateDir() string {
+	if c.StateDir.Line > 0 {
+		return c.StateDir.Value
+	}
+	return defaultStateDir
 }
 
 func isNone(e entry) bool { return e.Value == sensor.NoRuntimes }

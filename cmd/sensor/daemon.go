@@ -35,7 +35,7 @@ func runDaemon(ctx context.Context, s scanner, opts runOptions, reread func() (r
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	svc := &service{log: log, hangups: hangups, reread: reread, now: opts}
+	svc := newService(log, hangups, reread, opts)
 	watchdog, err := systemd.SdWatchdogEnabled(false)
 	if err != nil {
 		return err
@@ -86,6 +86,8 @@ func runDaemon(ctx context.Context, s scanner, opts runOptions, reread func() (r
 		m := live.Measure()
 		svc.running = fmt.Sprintf("Running; code is seen by %s, mappings are read by %s", m.Tier, m.Source)
 		svc.ready(svc.running)
+		svc.renew(&opts)
+		tending.Go(func() { svc.advise(ctx, importDumps) })
 		tending.Go(func() { svc.tend(ctx, live) })
 		tending.Go(func() { svc.guard(ctx, live, watchdog) })
 	}

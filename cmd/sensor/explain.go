@@ -41,6 +41,9 @@ code is of that layer, and "now" those that stand there now and replace loaded o
 Files that are what is installed are only counted, unless --all is given. With
 -o json (schema sensor.explanation/v1) all of them are always there.
 
+What a file of no package says that it was built from, Go modules and Rust crates, is
+its own claim. The first is the program itself.
+
 The running sensor ("sensor run") answers where there is one, as with "sensor stale".
 
 The exit codes are those of "sensor stale": 0 nothing stale, 1 something stale or
@@ -74,6 +77,7 @@ missing, 2 usage, 3 could not tell (or nothing that runs belongs to the target).
 	output.add(cmd, cmd.Flags(), "output", "o", "form of the output")
 	cmd.Flags().BoolVar(&opts.all, "all", false, "also show files that are what is installed")
 	look.add(cmd)
+	addAdvisories(cmd, &look.advisories)
 	return cmd
 }
 
@@ -234,6 +238,11 @@ func (e *evidence) load(l *sensor.ExplainedLoad) {
 	} else {
 		e.fact("owner", "no package known")
 	}
+	modules := l.Modules
+	if more := len(modules) - maxShown; more > 0 && !e.all {
+		modules = append(slices.Clone(modules[:maxShown]), fmt.Sprintf("and %d more (--all shows them)", more))
+	}
+	e.fact("built of", strings.Join(modules, ", "))
 	e.file("mapped", &l.Mapped, l.Path)
 	if l.OnDisk == nil {
 		e.fact("on disk", "nothing that could be compared")

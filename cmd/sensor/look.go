@@ -25,6 +25,8 @@ type lookFlags struct {
 	root, proc string
 	source     choice
 	runtimes   list[string]
+	// advisories is only there where addAdvisories declared it.
+	advisories typed[string]
 }
 
 func (f *lookFlags) add(cmd *cobra.Command, sources []string, usage string) {
@@ -52,6 +54,11 @@ func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
 	if len(f.runtimes.values) > 1 && slices.Contains(f.runtimes.values, sensor.NoRuntimes) {
 		return misuse("", "--runtime-socket: %q stands alone", sensor.NoRuntimes)
 	}
+	if flags.Lookup("advisories") != nil {
+		if err := f.advisories.take(flags, "advisories", c.Advisories); err != nil {
+			return err
+		}
+	}
 	for _, d := range []struct{ flag, dir string }{{"root", f.root}, {"proc", f.proc}} {
 		fi, err := os.Stat(d.dir)
 		if err != nil {
@@ -75,9 +82,10 @@ func (f *lookFlags) options() sensor.Options {
 type askFlags struct {
 	lookFlags
 	socket typed[string]
-	// others says that the command line names runtimes: those of the configuration
-	// are the running sensor's too.
-	others bool
+	// others says that the command line names runtimes or advisories: those of the
+	// configuration are the running sensor's too.
+	others   bool
+	stateDir string
 }
 
 func (f *askFlags) add(cmd *cobra.Command) {
@@ -89,15 +97,22 @@ func (f *askFlags) settle(flags *pflag.FlagSet, c *config) error {
 	if err := f.socket.take(flags, "socket", c.Socket); err != nil {
 		return err
 	}
-	f.others = flags.Changed("runtime-socket")
-	return f.lookFlags.settle(flags, c)
+	f.others = flags.Changed("runtime-socket") || flags.Changed("advisories")
+	f.stateDir = c.stateDir()
+	if err := f.lookFlags.settle(flags, c); err != nil || !flags.Changed("advisories") || f.advisories.value == "" {
+		return err
+	}
+	if _, err := os.Stat(f.advisories.value); err != nil {
+		return &usageError{fmt.Errorf("--advisories: %w", err), "name an index or a directory of dumps"}
+	}
+	return nil
 }
 
 // ask says whom to ask. The running sensor speaks for this machine as it sees it,
-// so it is not asked about what was mounted elsewhere, nor what other runtimes than
-// its own tell.
+// so it is not asked about what was mounted elsewhere, nor what other runtimes or
+// advisories than its own tell.
 func (f *askFlags) ask() ask {
-	a := ask{socket: f.socket.value, scan: f.options()}
+	a := ask{socket: f.socket.value, scan: f.options(), advice: advice{f.advisories.value, f.stateDir}}
 	switch {
 	case f.source.value == sourceDaemon:
 		a.daemon, a.scan.Source = only, sensor.SourceAuto

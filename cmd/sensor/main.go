@@ -20,6 +20,7 @@ type scanner interface {
 	Scan(context.Context, sensor.Options) (*sensor.Report, error)
 	Explain(ctx context.Context, opts sensor.Options, target string) (*sensor.Explanation, error)
 	Doctor(context.Context, sensor.Options) (*sensor.Diagnosis, error)
+	Packages(context.Context, sensor.Options) (*sensor.PackageList, error)
 	// Run is the running sensor itself; it returns when ctx has ended.
 	Run(context.Context, sensor.Options) error
 }
@@ -48,6 +49,10 @@ func (host) Explain(ctx context.Context, opts sensor.Options, target string) (*s
 
 func (host) Doctor(ctx context.Context, opts sensor.Options) (*sensor.Diagnosis, error) {
 	return sensor.New(opts).Diagnose(ctx)
+}
+
+func (host) Packages(ctx context.Context, opts sensor.Options) (*sensor.PackageList, error) {
+	return sensor.New(opts).Packages(ctx)
 }
 
 func (host) Run(ctx context.Context, opts sensor.Options) error {

@@ -104,6 +104,7 @@ func (a answers) read(kind string, document any) error {
 func (a answers) Scan(_ context.Context, opts sensor.Options) (*sensor.Report, error) {
 	opts.Log.Debug("asked for the source " + opts.Source)
 	opts.Log.Debug("of the runtimes " + strings.Join(opts.Runtimes, " "))
+	opts.Log.Debug("with the advisories in " + opts.Advisories)
 	opts.Log.Warn("a name like \x1b[31m\nthis")
 	r := &sensor.Report{}
 	return r, a.read("report", r)
@@ -112,6 +113,12 @@ func (a answers) Scan(_ context.Context, opts sensor.Options) (*sensor.Report, e
 func (a answers) Explain(_ context.Context, opts sensor.Options, target string) (*sensor.Explanation, error) {
 	x := &sensor.Explanation{}
 	return x, a.read("explanation", x)
+}
+
+func (a answers) Packages(_ context.Context, opts sensor.Options) (*sensor.PackageList, error) {
+	opts.Log.Debug("asked for the source " + opts.Source)
+	l := &sensor.PackageList{}
+	return l, a.read("packages", l)
 }
 
 func (a answers) Doctor(context.Context, sensor.Options) (*sensor.Diagnosis, error) {
@@ -128,6 +135,6 @@ func (a answers) Run(_ context.Context, opts sensor.Options) error {
 	}
 	opts.Log.Info("asked to run", zap.String("root", opts.Root), zap.String("source", opts.Source), zap.String("state", filepath.Base(l.StateDir)),
 		zap.String("tier", l.Tier), zap.Int("ring", l.RingBytes), zap.Duration("sweep", l.Sweep), zap.Duration("settle", l.Settle),
-		zap.Duration("retention", l.Retention), zap.Strings("sinks", names), zap.Strings("runtimes", opts.Runtimes), zap.String("odd", "\x1b\n\u202e\x7f\U000e0001"))
+		zap.Duration("retention", l.Retention), zap.Strings("sinks", names), zap.Strings("runtimes", opts.Runtimes), zap.String("advisories", opts.Advisories), zap.String("odd", "\x1b\n\u202e\x7f\U000e0001"))
 	return l.Attached()
 }

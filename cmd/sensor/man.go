@@ -29,7 +29,7 @@ func runMan(ctx context.Context, root *cobra.Command, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, cmd := range append([]*cobra.Command{root}, root.Commands()...) {
+	for _, cmd := range documented(root) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -42,6 +42,18 @@ func runMan(ctx context.Context, root *cobra.Command, dir string) error {
 		}
 	}
 	return nil
+}
+
+// documented lists a command and those below it, but for the shells of completion, which
+// its own page names.
+func documented(cmd *cobra.Command) []*cobra.Command {
+	list := []*cobra.Command{cmd}
+	if cmd.Name() != "completion" {
+		for _, sub := range cmd.Commands() {
+			list = append(list, documented(sub)...)
+		}
+	}
+	return list
 }
 
 func pageName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
@@ -83,7 +95,7 @@ func manPage(cmd *cobra.Command) []byte {
 	fmt.Fprintf(&b, ".SH FILES\n.TP\n.B %s\nConfiguration, if it exists.\n", roff(defaultConfig))
 	b.WriteString(".SH SEE ALSO\n")
 	var also []string
-	for _, other := range append([]*cobra.Command{cmd.Root()}, cmd.Root().Commands()...) {
+	for _, other := range documented(cmd.Root()) {
 		if other != cmd && (other == cmd.Root() || other.IsAvailableCommand()) {
 			also = append(also, fmt.Sprintf("\\fB%s\\fR(1)", roff(pageName(other))))
 		}

@@ -109,7 +109,7 @@ unknown, never as fine. "sensor run" is the same as a service: it follows what
 runs, answers at once, and tells the moment at which code goes stale or a patch has
 become effective. stale, explain and doctor ask it where it runs.
 
-Exit codes of stale and explain:
+Exit codes of stale, explain and packages:
   0  nothing stale
   1  something is stale or missing
   2  the command line or the configuration is wrong
@@ -117,10 +117,12 @@ Exit codes of stale and explain:
 		Example: `  sensor stale                        what must be restarted, and why
   sensor stale -o json                the same for a machine
   sensor explain ssh.service          the evidence, file by file
+  sensor packages --loaded-only       what runs, and whether its last patch is effective
   sensor doctor                       what this machine lets the sensor see
   sensor run                          follow what runs, as a service
   sensor watch                        what goes stale and what is resolved, as it happens
-  sensor status                       how the service is doing`,
+  sensor status                       how the service is doing
+  sensor advisories import DIR        learn how severe vulnerabilities are`,
 		Args:          cobra.ArbitraryArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -152,10 +154,12 @@ Exit codes of stale and explain:
 	root.AddCommand(
 		a.staleCommand(),
 		a.explainCommand(),
+		a.packagesCommand(),
 		a.doctorCommand(),
 		a.runCommand(),
 		a.watchCommand(),
 		a.statusCommand(),
+		a.advisoriesCommand(),
 		a.versionCommand(),
 		a.manCommand(),
 	)

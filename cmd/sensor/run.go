@@ -35,7 +35,9 @@ type runOptions struct {
 	socketGroup string
 	metrics     string
 	keep        bool
-	run         sensor.Options
+	// dumps is the directory that the index of advisories is made from, "" for none.
+	dumps string
+	run   sensor.Options
 }
 
 var tiers = []string{"auto", "lsm", "fentry", "kprobe", "perf", "syscall", "exec", "poll"}
@@ -68,8 +70,9 @@ first that works, "sensor status" says why not a better one:
 Whatever the tier, what was missed is found at the next look, and said.
 
 Signals:
-  SIGHUP            read the configuration again and look at everything anew; sweep
-                    takes effect at once, of other keys the log says that they wait
+  SIGHUP            read the configuration again, import advisories that have changed,
+                    and look at everything anew; sweep takes effect at once, of other
+                    keys the log says that they wait
   SIGTERM, SIGINT   end; a second one ends at once
 
 Under systemd, run tells when it is ready and serves the watchdog (Type=notify or
@@ -78,6 +81,11 @@ notify-reload). The log is at level info unless --log-level says otherwise.
 Containers are named, and compared with what their images are now, as the runtimes tell
 that listen where Docker, Podman, containerd, k3s and CRI-O usually do; --runtime-socket
 names other ones, or none. They are only asked, and need not be believed.
+
+If --advisories is a directory, the dumps in it are imported into advisories.db in
+--state-dir, at the start and on SIGHUP, while all else goes on: the user that run runs
+as, or its CAP_DAC_READ_SEARCH, must be able to read them. A file is used as it is, and
+a newer one in its place at the next look.
 
 Times are written 300ms, 90s, 12h or 30d. Each flag but --log-format is also a key of
 the configuration file, with "_" for "-"; runtime_sockets there is a list.
@@ -88,6 +96,7 @@ Exit codes: 0 it was told to end, 2 usage, 3 it could not go on.`,
   sensor run --metrics 127.0.0.1:9911 --sweep 1h
   sensor run --tier perf --log-level debug
   sensor run --runtime-socket /run/docker.sock --runtime-socket cri:/run/other/cri.sock
+  sensor run --advisories /srv/advisories
   systemctl enable --now sensor`,
 		Args: exactly(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -116,10 +125,11 @@ Exit codes: 0 it was told to end, 2 usage, 3 it could not go on.`,
 
 func (f *runFlags) add(cmd *cobra.Command) {
 	f.lookFlags.add(cmd, sources, "how mappings are read")
+	addAdvisories(cmd, &f.advisories)
 	addSocket(cmd, &f.socket, "unix socket on which to answer")
 	f.socketMode = typed[fs.FileMode]{0o660, "0660", parseMode, "MODE"}
 	f.socketGroup = typed[string]{"", "", parseGroup, "GROUP"}
-	f.stateDir = typed[string]{"/var/lib/sensor", "/var/lib/sensor", parseAbsolute, "DIR"}
+	f.stateDir = typed[string]{defaultStateDir, defaultStateDir, parseAbsolute, "DIR"}
 	f.tier = choice{"auto", tiers}
 	f.ring = typed[int]{0, "0", parseRing, "BYTES"}
 	f.sweep = typed[time.Duration]{5 * time.Minute, "5m", parseSweep, "TIME"}
@@ -144,12 +154,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 // settle returns what flags and configuration say together. It works on a copy, so
 // that it can be asked again with another configuration.
 func (f runFlags) settle(flags *pflag.FlagSet, c *config) (runOptions, error) {
-	if c.Source.Value == sourceDaemon {
-		// That is how to ask, not how to look.
-		silent := *c
-		silent.Source = entry{}
-		c = &silent
-	}
+	c = c.looking()
 	if err := f.lookFlags.settle(flags, c); err != nil {
 		return runOptions{}, err
 	}
@@ -179,6 +184,7 @@ func (f runFlags) settle(flags *pflag.FlagSet, c *config) (runOptions, error) {
 		socket: f.socket.value, socketMode: f.socketMode.value, socketGroup: f.socketGroup.value,
 		metrics: f.metrics.value, keep: f.keep, run: f.options(),
 	}
+	o.run.Advisories, o.dumps = advice{f.advisories.value, f.stateDir.value}.place()
 	o.run.Live = sensor.LiveOptions{
 		StateDir: f.stateDir.value, Tier: f.tier.value, RingBytes: f.ring.value,
 		Sweep: f.sweep.value, Settle: f.settled.value, Retention: f.retention.value,
@@ -198,6 +204,7 @@ func (o *runOptions) waiting(anew *runOptions) []string {
 		{"proc", o.run.Proc == anew.run.Proc},
 		{"source", o.run.Source == anew.run.Source},
 		{"runtime_sockets", slices.Equal(o.run.Runtimes, anew.run.Runtimes)},
+		{"advisories", o.run.Advisories == anew.run.Advisories},
 		{"socket", o.socket == anew.socket},
 		{"socket_mode", o.socketMode == anew.socketMode},
 		{"socket_group", o.socketGroup == anew.socketGroup},

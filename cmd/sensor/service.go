@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/patchsensor/patchsensor/internal/advisory"
 	"github.com/patchsensor/patchsensor/sensor"
 )
 
@@ -24,6 +25,16 @@ type service struct {
 	now runOptions
 	// running says in words that, and how, the sensor runs.
 	running string
+	// dumps are directories of advisories to import, advised tells that one was.
+	dumps   chan string
+	advised chan struct{}
+}
+
+func newService(log *zap.Logger, hangups <-chan os.Signal, reread func() (runOptions, error), now runOptions) *service {
+	return &service{
+		log: log, hangups: hangups, reread: reread, now: now,
+		dumps: make(chan string, 1), advised: make(chan struct{}, 1),
+	}
 }
 
 // tended is a running sensor, as far as the service manager is concerned.
@@ -45,16 +56,68 @@ func (s *service) status(text string) { s.notify("STATUS=" + escape(text)) }
 // ready says that the start, or the reading of the configuration, is over.
 func (s *service) ready(text string) { s.notify(systemd.SdNotifyReady + "\nSTATUS=" + escape(text)) }
 
-// tend reads the configuration again when it is asked to, until ctx ends.
+// tend reads the configuration again when it is asked to, and has everything looked at
+// anew when the advisories are others, until ctx ends.
 func (s *service) tend(ctx context.Context, live tended) {
+	options := s.now.run.Live
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.hangups:
-			s.reload(ctx, live)
+			if anew := s.reload(ctx, live); anew != nil {
+				options = *anew
+			}
+		case <-s.advised:
+			if err := live.Reconfigure(ctx, options); err != nil && ctx.Err() == nil {
+				s.log.Error("what runs was not judged by the new advisories", zap.Error(err))
+			}
 		}
 	}
+}
+
+// renew asks for the advisories of a configuration to be imported. What waits already
+// is forgotten for it.
+func (s *service) renew(o *runOptions) {
+	if o.dumps == "" || o.run.Advisories != s.now.run.Advisories {
+		return // There is nothing to import, or the sensor would not use it.
+	}
+	select {
+	case <-s.dumps:
+	default:
+	}
+	s.dumps <- o.dumps
+}
+
+// advise imports the advisories that it is asked to, until ctx ends.
+func (s *service) advise(ctx context.Context, load func(ctx context.Context, dumps, index string) (advisory.Stats, error)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case dir := <-s.dumps:
+			index := s.now.run.Advisories
+			stats, err := load(ctx, dir, index)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				s.log.Error("the advisories are those of before", zap.String("directory", dir), zap.Error(err))
+				continue
+			}
+			logImport(s.log, index, &stats)
+			if !stats.Unchanged {
+				select {
+				case s.advised <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}
+}
+
+func importDumps(ctx context.Context, dumps, index string) (advisory.Stats, error) {
+	return advisory.Import(ctx, []string{dumps}, index)
 }
 
 // guard serves the watchdog, if there is one, until ctx ends. allowed is the time
@@ -85,8 +148,9 @@ func (s *service) watchdog(live tended) {
 	s.notify(systemd.SdNotifyWatchdog)
 }
 
-// reload reads the configuration again. One that is wrong changes nothing.
-func (s *service) reload(ctx context.Context, live tended) {
+// reload reads the configuration again, and returns what it took over of it. One that
+// is wrong changes nothing.
+func (s *service) reload(ctx context.Context, live tended) *sensor.LiveOptions {
 	var at unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &at); err != nil {
 		s.log.Warn("CLOCK_MONOTONIC cannot be read", zap.Error(err))
@@ -100,11 +164,13 @@ func (s *service) reload(ctx context.Context, live tended) {
 	if err != nil {
 		s.log.Error("nothing of the configuration was taken over", zap.Error(err))
 		s.ready(s.running + "; the configuration is that of before: " + err.Error())
-		return
+		return nil
 	}
 	s.log.Info("the configuration was read again", zap.Duration("sweep", anew.run.Live.Sweep))
 	if keys := s.now.waiting(&anew); len(keys) > 0 {
 		s.log.Warn("these keys take effect when the sensor is started again", zap.Strings("keys", keys))
 	}
+	s.renew(&anew)
 	s.ready(s.running)
+	return &anew.run.Live
 }

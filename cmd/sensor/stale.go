@@ -38,7 +38,7 @@ older than what is installed.
 
 The running sensor ("sensor run") answers, and the output says "source: daemon". Where
 none runs, or it does not answer this user, stale looks at every process once; so it
-does with another --root, --proc or --runtime-socket. --source says otherwise: daemon asks
+does with another --root, --proc, --runtime-socket or --advisories. --source says otherwise: daemon asks
 the running sensor or fails; bpf, procmap and maps look, each in its way.
 
 States:
@@ -73,6 +73,12 @@ told is counted, and then the exit code is not 0.
   --image      the reference, with or without tag, digest and docker.io/library/, or 4
                or more digits with which the image's ID begins
 
+Advisories ("sensor advisories", --advisories) add to the CVEs that the changelogs of
+packages name, and tell the severity, the version that fixes each, and which are
+EXPLOITED in the wild. --advisories names another index than the usual one, or a
+directory with dumps, which is imported first if anything in it has changed: into the
+running sensor's index if that is made from it too, else into one in your cache directory.
+
 Patterns (--exclude, and filters by names): "*" stands for any characters but "/",
 "**" for any, "?" for one, "[a-z]" for one of a set, "\" takes the next character
 as it is; a pattern that ends in "/" covers everything below. --exclude takes
@@ -92,6 +98,7 @@ Exit codes:
   sensor stale --cve CVE-2026-12345 || echo "not yet safe"
   sensor stale --image nginx --namespace 'shop-*'
   sensor stale --container web-1 -o wide
+  sensor stale --advisories /srv/advisories -o wide
   sensor stale -o json | jq '.findings[] | .workload.name'
   sensor stale -o names --action restart --unit '*.service' |
       xargs -r -d '\n' systemctl restart --
@@ -127,6 +134,7 @@ Exit codes:
 	filters.add(cmd)
 	cmd.Flags().StringArrayVar(&exclude, "exclude", nil, "leave out what matches `PATTERN` or uid:N (repeatable)")
 	look.add(cmd)
+	addAdvisories(cmd, &look.advisories)
 	return cmd
 }
 

@@ -13,6 +13,7 @@ import (
 // not this process. "Nothing stale" is only said when everything was seen.
 func (v *view) conclude(p *printer) {
 	v.verdict(p)
+	v.exploited(p)
 	if v.Source == sourceDaemon {
 		p.printf("source: daemon, as of %s\n", v.moment(v.ScannedAt))
 	}

@@ -72,12 +72,15 @@ var csvHeader = []string{
 	"manager", "package", "source", "arch", "loaded_version", "evidence", "installed_version", "cves", "urgency",
 	"pids", "uids", "files",
 	"namespace", "pod", "layer",
+	"severity", "score", "exploited", "vulnerabilities",
 }
 
 // writeCSV writes one row for each finding and package; files of no package
 // have a row with an empty one. pids, uids, cves and files hold several values
 // with a space between; files are quoted for a shell where they need it.
-// "unknown" stands for a list of CVEs that is not known. The form is that of
+// "unknown" stands for a list of CVEs that is not known. severity and score are those of
+// the worst that advisories know of, exploited is "true" or empty, for which no advisory
+// says so, and vulnerabilities are those without a CVE. The form is that of
 // RFC 4180, but lines end in a newline alone. Columns are only ever added, at the end.
 func writeCSV(w io.Writer, r *sensor.Report) error {
 	enc := csv.NewWriter(w)
@@ -138,6 +141,11 @@ func csvRow(r *sensor.Report, x *sensor.Finding, p *sensor.Package) []string {
 	if p.CVEs == nil && x.State != sensor.Effective {
 		cves = "unknown"
 	}
+	g, exploited := gravityOf(p), ""
+	if g.exploited > 0 {
+		exploited = "true"
+	}
+	others := vulnerabilityIDs(p)[len(p.CVEs):]
 	pids, uids := processesOf(x, p.Name)
 	files := filesOf(x, p.Name)
 	for i := range files {
@@ -150,6 +158,7 @@ func csvRow(r *sensor.Report, x *sensor.Finding, p *sensor.Package) []string {
 		p.Manager, p.Name, p.Source, p.Arch, p.Loaded.Version, string(p.Loaded.Evidence), p.Installed.Version, cves, cmp.Or(p.Urgency, x.Urgency),
 		strings.Join(pids, " "), strings.Join(uids, " "), strings.Join(files, " "),
 		pod.Namespace, pod.Name, layer,
+		g.rating, scoreText(g.score), exploited, strings.Join(others, " "),
 	}
 	for i := range row {
 		row[i] = csvCell(row[i])

@@ -24,6 +24,7 @@ type view struct {
 	asked    string // the filters as typed, "" for none
 	wide     bool
 	unknown  bool // show each unknown workload
+	severity bool // show what advisories say
 	zone     *time.Location
 	userName func(uid uint32) string
 }
@@ -39,6 +40,10 @@ func (v *view) write(out *screen) {
 		{head: "SINCE", drop: true},
 		{head: "REMEDY", min: 12, drop: true},
 	}}
+	v.severity = v.wide && v.advised()
+	if v.severity {
+		t.columns = slices.Insert(t.columns, 5, column{head: "SEVERITY"})
+	}
 	for i := range v.Findings {
 		if x := &v.Findings[i]; v.shows(x) {
 			v.rows(&t, x, out.width > 0 && !v.wide)
@@ -76,22 +81,16 @@ func (v *view) shows(x *sensor.Finding) bool {
 
 // rows adds a finding, with a further row for each further package.
 func (v *view) rows(t *table, x *sensor.Finding, brief bool) {
-	packages := packageCells(x)
+	packages := v.packageCells(x)
 	if brief && len(packages) > maxShown {
 		more := fmt.Sprintf("and %d more (-o wide)", len(packages)-maxShown+1)
-		packages = append(packages[:maxShown-1:maxShown-1], [2]cell{{text: more, style: dim}})
+		packages = append(packages[:maxShown-1:maxShown-1], []cell{{text: more, style: dim}})
 	}
-	t.add(
-		cell{text: string(x.State), style: stateStyle(x.State)},
-		v.workload(x),
-		cell{text: reasonText(x)},
-		packages[0][0],
-		packages[0][1],
-		v.since(x.Since),
-		remedyOf(x),
-	)
+	first := []cell{{text: string(x.State), style: stateStyle(x.State)}, v.workload(x), {text: reasonText(x)}}
+	first = append(first, packages[0]...)
+	t.add(append(first, v.since(x.Since), remedyOf(x))...)
 	for _, p := range packages[1:] {
-		t.add(cell{}, cell{}, cell{}, p[0], p[1])
+		t.add(append([]cell{{}, {}, {}}, p...)...)
 	}
 	if v.wide {
 		t.rows[len(t.rows)-1].below = func(p *printer) { v.details(p, x) }
@@ -128,25 +127,29 @@ func stateStyle(s sensor.State) style {
 	return green
 }
 
-// packageCells returns at least one pair: package with versions, and CVEs.
-func packageCells(x *sensor.Finding) [][2]cell {
-	var pairs [][2]cell
+// packageCells returns at least one row: package with versions, CVEs, and where it is
+// shown what advisories say.
+func (v *view) packageCells(x *sensor.Finding) [][]cell {
+	var rows [][]cell
 	for _, p := range packagesOf(x) {
+		row := []cell{{text: "-"}, {text: "?"}}
 		switch files := filesOf(x, p.Name); {
 		case p.Name != "":
-			pairs = append(pairs, [2]cell{versions(x, &p), cves(&p)})
+			row = []cell{versions(x, &p), cves(&p, !v.severity)}
 		case len(files) == 1:
-			pairs = append(pairs, [2]cell{{text: files[0] + " (no package)", short: files[0]}, {text: "?"}})
+			row[0] = cell{text: files[0] + " (no package)", short: files[0]}
 		case len(files) > 1:
 			more := fmt.Sprintf(" and %d more", len(files)-1)
-			pairs = append(pairs, [2]cell{{text: files[0] + more + " (no package)", short: files[0] + more}, {text: "?"}})
+			row[0] = cell{text: files[0] + more + " (no package)", short: files[0] + more}
 		case x.State == sensor.Effective:
-			pairs = append(pairs, [2]cell{{text: "-"}, {text: "-"}})
-		default:
-			pairs = append(pairs, [2]cell{{text: "-"}, {text: "?"}})
+			row[1] = cell{text: "-"}
 		}
+		if v.severity {
+			row = append(row, gravityCell(&p, row[1]))
+		}
+		rows = append(rows, row)
 	}
-	return pairs
+	return rows
 }
 
 func versions(x *sensor.Finding, p *sensor.Package) cell {
@@ -165,28 +168,6 @@ func versions(x *sensor.Finding, p *sensor.Package) cell {
 		text += " (" + p.Installed.State + ")"
 	}
 	return cell{text: text, short: p.Name + " → " + installed}
-}
-
-// cves counts the CVEs between the two versions, names a single one, and says
-// the highest urgency among them; "?" is not known, which is not none.
-func cves(p *sensor.Package) cell {
-	if p.CVEs == nil {
-		return cell{text: "?"}
-	}
-	text := fmt.Sprint(len(p.CVEs))
-	short := text
-	if len(p.CVEs) == 1 {
-		text = p.CVEs[0]
-	}
-	c := cell{text: text, short: short}
-	if p.Urgency != "" && len(p.CVEs) > 0 {
-		c.text += " " + p.Urgency
-	}
-	switch p.Urgency {
-	case "high", "emergency", "critical":
-		c.style = red
-	}
-	return c
 }
 
 // since says how long ago, and the day.
@@ -272,7 +253,10 @@ func (v *view) details(p *printer, x *sensor.Finding) {
 	line("urgency", x.Urgency)
 	for _, k := range x.Packages {
 		line("package", packageText(x, &k))
-		line("", strings.Join(k.CVEs, " "))
+		for i := range k.Vulnerabilities {
+			line("", vulnerabilityText(&k.Vulnerabilities[i]))
+		}
+		line("", strings.Join(unadvised(&k), " "))
 		if k.Layer != nil {
 			line("layer", layerText(k.Layer))
 		}

@@ -128,6 +128,10 @@ func (f failing) Doctor(context.Context, sensor.Options) (*sensor.Diagnosis, err
 	return nil, f.err
 }
 
+func (f failing) Packages(context.Context, sensor.Options) (*sensor.PackageList, error) {
+	return nil, f.err
+}
+
 func (f failing) Run(context.Context, sensor.Options) error { return f.err }
 
 func TestErrorsAreUnsure(t *testing.T) {
@@ -137,7 +141,7 @@ func TestErrorsAreUnsure(t *testing.T) {
 	} {
 		state := t.TempDir()
 		for _, args := range [][]string{
-			{"stale"}, {"explain", "1"}, {"doctor"},
+			{"stale"}, {"explain", "1"}, {"doctor"}, {"packages"},
 			{"run", "--log-level", "error", "--keep-privileges", "--state-dir", state, "--socket", state + "/s"},
 		} {
 			var stderr strings.Builder

@@ -143,7 +143,7 @@ func olderCode(x *sensor.Finding) []string {
 		if p.Installed.Version != "" {
 			text += " while " + p.Installed.Version + " is " + whereNewer(x)
 		}
-		if c := cves(&p); len(p.CVEs) > 0 {
+		if c := cves(&p, true); len(p.CVEs) > 0 {
 			text += " (CVEs: " + c.text + ")"
 		}
 		parts = append(parts, text)

@@ -29,9 +29,11 @@ type Explanation struct {
 
 // ExplainedWorkload is one workload of the target with the verdict on it.
 type ExplainedWorkload struct {
-	Workload  Workload           `json:"workload"`
-	Remedy    Remedy             `json:"remedy"`
-	State     State              `json:"state"`
+	Workload Workload `json:"workload"`
+	Remedy   Remedy   `json:"remedy"`
+	State    State    `json:"state"`
+	// Packages are those of which it runs an older version, as in a Report.
+	Packages  []Package          `json:"packages,omitempty"`
 	Processes []ExplainedProcess `json:"processes"`
 	// Layers are what the root of a container is made of, topmost first; empty for
 	// anything else, and where that is not known.

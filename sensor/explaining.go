@@ -35,6 +35,7 @@ func (sc *scan) explain(ctx context.Context, target string) *Explanation {
 		Schema: ExplanationSchema, Version: sc.opts.Version, Host: sc.describe(), Source: sc.source,
 		Target: text(target), Complete: true, Workloads: []ExplainedWorkload{},
 	}
+	sc.openAdvisories()
 	actors := sc.actors()
 	groups := make(map[string]*group)
 	var order []string
@@ -129,7 +130,7 @@ func (sc *scan) ownAll(g *group) {
 
 func (sc *scan) explainGroup(ctx context.Context, g *group, e *Explanation) ExplainedWorkload {
 	f := sc.finding(ctx, g)
-	out := ExplainedWorkload{Workload: f.Workload, Remedy: f.Remedy, State: f.State, Processes: []ExplainedProcess{}}
+	out := ExplainedWorkload{Workload: f.Workload, Remedy: f.Remedy, State: f.State, Packages: f.Packages, Processes: []ExplainedProcess{}}
 	suspects, unread := 0, 0
 	for _, m := range g.members {
 		suspects += len(m.suspects)

@@ -177,12 +177,37 @@ func (e *evidence) workload(w *sensor.ExplainedWorkload) {
 			e.printf("  image   %s\n", image)
 		}
 	}
+	for i := range w.Packages {
+		e.changes(&w.Packages[i])
+	}
 	for _, hint := range w.Hints {
 		e.printf("  hint    %s\n", hint)
 	}
 	e.layers(w)
 	for i := range w.Processes {
 		e.process(&w.Processes[i])
+	}
+}
+
+// changes says which version of a package runs, and what was fixed since.
+func (e *evidence) changes(p *sensor.Package) {
+	loaded := p.Loaded.Version
+	if loaded == "" {
+		loaded = "(version not known)"
+	}
+	line := p.Name + " " + loaded
+	if p.Installed.Version != "" {
+		line += " → " + p.Installed.Version
+	}
+	switch more := unadvised(p); {
+	case p.CVEs == nil:
+		line += ": CVEs not known"
+	case len(more) > 0:
+		line += ": " + strings.Join(more, " ")
+	}
+	e.printf("  package %s\n", line)
+	for i := range p.Vulnerabilities {
+		e.printf("          %s\n", vulnerabilityText(&p.Vulnerabilities[i]))
 	}
 }
 

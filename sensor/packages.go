@@ -102,6 +102,10 @@ func (sc *scan) packagesOf(v *view) *packages {
 func (sc *scan) nameOf(v *view) string {
 	c := sc.containerOf(v.first)
 	switch {
+	case c == nil && v.first != nil && v.link != "" && v.link != "/":
+		return v.link // as chroot(2) left it
+	case c == nil && v.first != nil && !sc.isHost(v):
+		return fmt.Sprintf("root of process %d", v.first.PID)
 	case c == nil:
 		return v.root.Name()
 	case c.Name == "":

@@ -83,6 +83,7 @@ var layers = map[string][]string{
 	"test/deploy":     {"sensor", "test/lab"},
 	"test/live":       {"sensor", "test/lab"},
 	"test/bench":      {"sensor", "test/lab"},
+	"test/distros":    {"sensor", "test/lab"},
 	"test/containers": {"sensor", "test/lab"},
 }
 

@@ -46,6 +46,11 @@ func LoadedVersion(changes []Change, name, arch, installed string, started, repl
 	if replaced.Before(h[0].Begin) && replaced.Before(changes[0].Begin) {
 		return "", false
 	}
+	// A change that begins with another version than the one before ended with was preceded
+	// by one that the log does not have, maybe at replaced.
+	if i := slices.IndexFunc(h, func(c Change) bool { return c.End.After(replaced) }); i > 0 && h[i-1].To != h[i].From {
+		return "", false
+	}
 	a, okA := h.runningAt(started)
 	b, okB := h.runningAt(replaced)
 	if !okA || !okB || a != b {

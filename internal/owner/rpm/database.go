@@ -123,6 +123,7 @@ type Database struct {
 	files    fileIndex
 	merged   []alias
 	defects  defects
+	seen     file.Info // of the file, before it was read
 
 	historyOnce sync.Once
 	changes     []owner.Change
@@ -156,7 +157,27 @@ func Open(root Root) (*Database, error) {
 // absent reports whether err says that a name leads to nothing.
 func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
+// load reads the database, and once more if that failed while a transaction ran: what is
+// read of a file that is written to may be of two times.
 func (d *Database) load(dir string) error {
+	var err error
+	for range 3 {
+		if err = d.loadOnce(dir); err == nil {
+			return nil
+		}
+		now, statErr := d.root.Stat(d.name)
+		running := transaction(d.root, dir+lockFile, d.name)
+		if !running && statErr == nil && now.Size == d.seen.Size && now.Mtime.Equal(d.seen.Mtime) && now.ID == d.seen.ID {
+			return err // as it is, it cannot be read
+		}
+		d.packages, d.files, d.defects = nil, fileIndex{}, defects{name: d.name}
+		time.Sleep(10 * time.Millisecond)
+	}
+	// Whatever it looks like, it is being written to.
+	return defect(d.name, -1, errChanged)
+}
+
+func (d *Database) loadOnce(dir string) error {
 	// rpm holds the lock from before it writes until after, so a transaction that
 	// is not seen at either end has not run for the time between, or has left
 	// another file behind.
@@ -166,6 +187,7 @@ func (d *Database) load(dir string) error {
 	if err != nil {
 		return defect(d.name, -1, err)
 	}
+	d.seen = before
 	s, err := d.format.open(d.root, d.name)
 	if err != nil {
 		return err

@@ -57,7 +57,6 @@ type class struct {
 	// earliest is when the first of its processes can have mapped it.
 	earliest time.Time
 	first    place
-	number   int // in the order in which classes were met, where two scans are compared
 }
 
 // classes are those of one file: few, unless a process makes up names.

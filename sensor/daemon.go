@@ -60,7 +60,6 @@ type daemon struct {
 	packages  []packageVersion // of the host, as last told
 	transient map[string]time.Time
 	resynced  time.Time // when everything was last read
-	standing  *standing // the last full judgement
 	watched   map[file.ID]watchedRoot
 	// owed says that something that was to be judged could not be: what had been
 	// marked for it is not any more.

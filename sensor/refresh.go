@@ -257,23 +257,17 @@ func (d *daemon) suspicious(ctx context.Context, pids []int) (bool, error) {
 
 // judge judges everything and enters the result into the ledger. The caller closes
 // the scan.
-func (d *daemon) judge(ctx context.Context) (*scan, *Report, error) { return d.judgeAll(ctx, false) }
-
-// judgeAll is judge. For one who only wants the report the last one will do if it says
-// the same: the scan then knows of no verdicts.
-func (d *daemon) judgeAll(ctx context.Context, reportOnly bool) (*scan, *Report, error) {
+func (d *daemon) judge(ctx context.Context) (*scan, *Report, error) {
 	began := time.Now()
 	// Before the report forgets what was said of them.
 	d.gatherEnded()
-	sc, r, err := d.settledReport(ctx, reportOnly)
+	sc, r, err := d.settledReport(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	r.ScannedAt = began.UTC()
-	if d.standing.scan == sc {
-		d.note(ctx, sc, r)
-		d.watchRoots(ctx, sc)
-	}
+	d.note(ctx, sc, r)
+	d.watchRoots(ctx, sc)
 	r.DurationSeconds = time.Since(began).Seconds()
 	d.book.write(ctx, d.ledger.enter(r), r.Host)
 	d.book.learn(ctx, d.mem)
@@ -290,27 +284,17 @@ const rounds = 3
 // settledReport judges everything, and again for as long as what is remembered of a
 // process does not fit what is seen of it: that a mapping is not where it was says
 // nothing about what the process runs.
-func (d *daemon) settledReport(ctx context.Context, reportOnly bool) (*scan, *Report, error) {
+func (d *daemon) settledReport(ctx context.Context) (*scan, *Report, error) {
 	began := bootNow()
 	for round := 1; ; round++ {
 		sc, err := d.scan(ctx, nil, began)
 		if err != nil {
 			return nil, nil, err
 		}
-		if reportOnly {
-			if r := d.standing.again(sc); r != nil {
-				return sc, r, nil
-			}
-		}
-		s := &standing{scan: sc, warnings: slices.Clone(sc.warnings.list), host: d.mem.host, at: began}
-		if sc.inventory != nil {
-			s.runtimes = sc.inventory.Revision()
-		}
-		s.report = sc.report(ctx)
+		r := sc.report(ctx)
 		d.mem.evidence = sc.evident
 		if len(sc.doubts) == 0 || round > rounds+1 {
-			d.standing = s
-			return sc, s.report, nil
+			return sc, r, nil
 		}
 		sc.close()
 		d.log.Debug("what is remembered does not fit", zap.Int("round", round), zap.Int("processes", len(sc.doubts)))

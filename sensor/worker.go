@@ -3,7 +3,6 @@ package sensor
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -175,8 +174,7 @@ func (d *daemon) reply(ctx context.Context, first *question) error {
 	}
 	began := time.Now()
 	defer func() { d.hold.done(began, time.Now()) }()
-	explains := slices.ContainsFunc(waiting, func(q *question) bool { return q.target != "" })
-	sc, r, err := d.current(ctx, !explains)
+	sc, r, err := d.current(ctx)
 	if err != nil {
 		for _, q := range waiting {
 			q.answer <- answerTo{err: err}
@@ -200,8 +198,8 @@ func (d *daemon) reply(ctx context.Context, first *question) error {
 // is stale: nothing tells when a library is unmapped.
 const rereadAfter = 5 * time.Second
 
-// current judges everything as it is now, for a report only or for more.
-func (d *daemon) current(ctx context.Context, reportOnly bool) (*scan, *Report, error) {
+// current judges everything as it is now.
+func (d *daemon) current(ctx context.Context) (*scan, *Report, error) {
 	if d.tracer != nil {
 		if err := d.tracer.Sync(ctx); err != nil {
 			return nil, nil, err
@@ -211,7 +209,7 @@ func (d *daemon) current(ctx context.Context, reportOnly bool) (*scan, *Report, 
 	if err := d.readChanges(ctx); err != nil {
 		return nil, nil, err
 	}
-	return d.judgeAll(ctx, reportOnly)
+	return d.judge(ctx)
 }
 
 // readChanges reads what has changed, or everything where not every change is told.

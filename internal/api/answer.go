@@ -128,20 +128,14 @@ func (p paced) extend() {
 	_ = http.NewResponseController(p.w).SetWriteDeadline(time.Now().Add(p.grace))
 }
 
-// send answers with one document of JSON, given in pieces.
-func (h *handler) send(w http.ResponseWriter, code int, document ...[]byte) error {
-	size := 0
-	for _, b := range document {
-		size += len(b)
-	}
+// send answers with one document of JSON.
+func (h *handler) send(w http.ResponseWriter, code int, document []byte) error {
 	w.Header().Set("Content-Type", typeJSON)
-	w.Header().Set("Content-Length", strconv.Itoa(size))
+	w.Header().Set("Content-Length", strconv.Itoa(len(document)))
 	w.WriteHeader(code)
 	out := paced{w, h.limits.progress}
-	for _, b := range document {
-		if _, err := out.Write(b); err != nil {
-			return err
-		}
+	if _, err := out.Write(document); err != nil {
+		return err
 	}
 	return out.Flush()
 }

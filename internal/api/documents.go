@@ -1,15 +1,12 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"sync"
-	"unsafe"
 
 	"github.com/patchsensor/patchsensor/sensor"
 )
@@ -52,71 +49,38 @@ func (h *handler) stale(w http.ResponseWriter, r *http.Request, query url.Values
 	if err != nil {
 		return err
 	}
-	return h.send(w, http.StatusOK, b...)
+	return h.send(w, http.StatusOK, b)
 }
 
-// lastReport keeps the findings of the report that was asked for last as JSON, and the
-// list of what was looked at. As long as nothing changes they are the same, and encoded
-// once, however many ask; what else a report says is little.
+// lastReport keeps the report that was asked for last as JSON. As long as nothing
+// changes, those who ask get the same one: it is encoded once, and however many
+// are slow to read it, it is in memory once.
 type lastReport struct {
-	mu       sync.Mutex
-	findings piecemeal[sensor.Finding]
-	seen     piecemeal[sensor.Seen]
+	mu     sync.Mutex
+	report *sensor.Report
+	// plain is without, seen with the list of what was looked at.
+	plain, seen []byte
 }
 
-// piecemeal is a list and its encoding.
-type piecemeal[T any] struct {
-	list    []T
-	encoded []byte
-}
-
-// encode makes JSON of a list, unless it is the very one that was encoded last.
-func (p *piecemeal[T]) encode(list []T) ([]byte, error) {
-	if p.encoded != nil && len(list) == len(p.list) && unsafe.SliceData(list) == unsafe.SliceData(p.list) {
-		return p.encoded, nil
-	}
-	b, err := encode(list)
-	if err != nil {
-		return nil, err
-	}
-	p.list, p.encoded = list, bytes.TrimSuffix(b, []byte{'\n'})
-	return p.encoded, nil
-}
-
-// noFindings is how a report without findings says so. As quotes within strings are
-// escaped, nothing else of it can look like this.
-const noFindings = `"findings":[]`
-
-// encode returns a report as JSON, in pieces: however many are slow to read it, the
-// findings are in memory once.
-func (l *lastReport) encode(r *sensor.Report, seen bool) ([][]byte, error) {
+func (l *lastReport) encode(r *sensor.Report, seen bool) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	document := *r
-	document.Findings, document.Seen = []sensor.Finding{}, nil
-	rest, err := encode(&document)
+	if l.report != r {
+		l.report, l.plain, l.seen = r, nil, nil
+	}
+	kept, document := &l.seen, *r
+	if !seen {
+		kept, document.Seen = &l.plain, nil
+	}
+	if *kept != nil {
+		return *kept, nil
+	}
+	b, err := encode(&document)
 	if err != nil {
 		return nil, err
 	}
-	at := bytes.Index(rest, []byte(noFindings))
-	if at < 0 {
-		return nil, fmt.Errorf("a report without %s", noFindings)
-	}
-	at += len(noFindings)
-	findings, err := l.findings.encode(r.Findings)
-	if err != nil {
-		return nil, err
-	}
-	pieces := [][]byte{rest[:at-len("[]")], findings}
-	tail := rest[at:]
-	if seen && len(r.Seen) > 0 {
-		looked, err := l.seen.encode(r.Seen)
-		if err != nil {
-			return nil, err
-		}
-		pieces = append(pieces, []byte(`,"seen":`), looked)
-	}
-	return append(pieces, tail), nil
+	*kept = b
+	return b, nil
 }
 
 // maxTarget is that of a path, PATH_MAX of linux/limits.h.

@@ -57,8 +57,7 @@ type Inventory struct {
 	o       Options
 	sources []*source
 
-	mu       sync.Mutex
-	revision uint64
+	mu sync.Mutex
 	// index are the containers by ID, each with who told of it, in order of the
 	// sockets.
 	index map[string][]entry
@@ -166,14 +165,6 @@ func (inv *Inventory) update(now time.Time) {
 		}
 	}
 	inv.index = index
-	inv.revision++
-}
-
-// Revision is another one after the runtimes told anything.
-func (inv *Inventory) Revision() uint64 {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	return inv.revision
 }
 
 // Find returns a container by its ID, also one that has gone lately. Where several

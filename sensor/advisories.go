@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/patchsensor/patchsensor/internal/advisory"
 	"github.com/patchsensor/patchsensor/internal/host"
@@ -20,9 +19,8 @@ const DefaultAdvisories = "/var/lib/sensor/advisories.db"
 
 // advisories is the index of advisories as it was at the beginning of a full scan.
 type advisories struct {
-	index   *advisory.Index // nil if there is none
-	size    int64
-	changed time.Time
+	index *advisory.Index // nil if there is none
+	file  os.FileInfo
 }
 
 // load opens the index, or anew if it is another one, and reports whether it is. An index
@@ -41,7 +39,7 @@ func (a *advisories) load(path string) (news bool, err error) {
 		}
 		return news, err
 	}
-	if a.index != nil && info.Size() == a.size && info.ModTime().Equal(a.changed) {
+	if a.index != nil && os.SameFile(info, a.file) && info.Size() == a.file.Size() && info.ModTime().Equal(a.file.ModTime()) {
 		return false, nil
 	}
 	a.close()
@@ -49,7 +47,7 @@ func (a *advisories) load(path string) (news bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	*a = advisories{index, info.Size(), info.ModTime()}
+	*a = advisories{index, info}
 	return true, nil
 }
 
@@ -161,6 +159,9 @@ func (sc *scan) fixedBetween(ctx context.Context, pk *packages, p owner.Package,
 		list, err := sc.advisories.index.Between(ctx, advisory.Query{Ecosystem: ecosystem, Package: name, Loaded: loaded, Installed: installed})
 		if errors.Is(err, advisory.ErrNotCovered) {
 			return nil
+		}
+		if errors.Is(err, advisory.ErrVersion) && (p.Manager == managerGo || p.Manager == managerCargo) {
+			return nil // what was built without a version
 		}
 		if err != nil {
 			sc.warnings.add(SubjectAdvisories, fmt.Errorf("package %s: %w", p.Name, err), "")

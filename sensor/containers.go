@@ -89,6 +89,13 @@ func (sc *scan) chainOf(v *view, m manager) string {
 	if r.stack == nil {
 		return ""
 	}
+	// What is read beside the databases must be the image's, too.
+	beside := append([]string{"etc/os-release", "usr/lib/os-release", "usr/share/doc", "bin", "sbin", "lib", "lib32", "lib64", "libx32"}, m.logs...)
+	for _, name := range beside {
+		if _, err := sc.root.Lstat(path.Join(c.Rootfs.Upper, name)); !absent(err) || v.mountedOver("/"+name) {
+			return ""
+		}
+	}
 	key := ""
 	for _, mark := range m.marks {
 		where, _, err := r.stack.Find("/" + mark)

@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
 )
@@ -27,6 +28,7 @@ func openAll(root tree, managers []manager) (database, error) {
 			d.kinds, d.list = append(d.kinds, m.name), append(d.list, db)
 		}
 	}
+	d.leaveOutEmpty()
 	switch {
 	case len(d.list) > 0:
 		return d, nil
@@ -34,6 +36,24 @@ func openAll(root tree, managers []manager) (database, error) {
 		return nil, d.failed[0]
 	}
 	return nil, owner.ErrNoDatabase
+}
+
+// leaveOutEmpty leaves out databases without a package where another one has some: the
+// tools of another distribution bring theirs. That it is empty is all that is wrong with
+// such a one.
+func (d *databases) leaveOutEmpty() {
+	full := func(db database) bool { return len(db.Packages()) > 0 || len(db.Problems()) > 1 }
+	if !slices.ContainsFunc(d.list, full) {
+		return
+	}
+	var kinds []string
+	var list []database
+	for i, db := range d.list {
+		if full(db) {
+			kinds, list = append(kinds, d.kinds[i]), append(list, db)
+		}
+	}
+	d.kinds, d.list = kinds, list
 }
 
 // of is the database that a package is from.

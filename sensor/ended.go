@@ -67,7 +67,7 @@ func (sc *scan) knownFiles(ctx context.Context) map[seenFile]knownFile {
 				k.build = e.BuildID
 			}
 			if o := ownerOf(c); o != nil {
-				version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
+				version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, j)
 				t := newTally(nil)
 				t.add(c.owners, o.Package, version, evidence, Stale)
 				k.pkg = &t.packages(ctx, sc)[0]

@@ -106,8 +106,8 @@ type ExplainedLoad struct {
 	LoadedVersion string   `json:"loaded_version"`
 	Evidence      Evidence `json:"evidence"`
 	// Modules are what a file that no package ships says it was built from, itself
-	// first: "go example.com/tool v1.2.3", "cargo serde 1.0.200", or the manager, name
-	// and version of a package note. It is the file's own claim.
+	// first: "go example.com/tool v1.2.3", "cargo serde 1.0.200", or "note" with
+	// the name and version of a package note. It is the file's own claim.
 	Modules []string `json:"modules,omitempty"`
 	// Steps is the chain of evidence, one fact each, in the order looked at.
 	Steps []string `json:"steps"`

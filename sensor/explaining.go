@@ -194,7 +194,7 @@ func (sc *scan) explainLoad(ctx context.Context, p *process, j judgement) Explai
 		case j.verdict.Reason == Identical:
 			l.LoadedVersion, l.Evidence = text(o.Package.Version), Matched
 		default:
-			version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
+			version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, j)
 			l.LoadedVersion, l.Evidence = text(version), evidence
 		}
 	}

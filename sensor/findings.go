@@ -233,7 +233,7 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 			f.Package = text(o.Package.Name)
 			version, evidence := "", EvidenceUnknown
 			if j.verdict.State == Stale || j.verdict.State == Missing {
-				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
+				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, j)
 			}
 			t.add(c.owners, o.Package, version, evidence, j.verdict.State)
 			if t.container != nil {

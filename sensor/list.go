@@ -33,8 +33,8 @@ type PackageSummary struct {
 
 // ListedPackage is one package in one root.
 type ListedPackage struct {
-	// Manager is dpkg, rpm, apk or pacman; go, cargo or the type of a package note for
-	// what a file says that it was built from.
+	// Manager is dpkg, rpm, apk or pacman; go, cargo or note (a package note) for what a
+	// file says that it was built from.
 	Manager string `json:"manager"`
 	Name    string `json:"name"`
 	Source  string `json:"source"`

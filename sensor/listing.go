@@ -156,7 +156,7 @@ func (n *listing) count(ctx context.Context, p *process) {
 		row := n.row(c.owners, o.Package)
 		rows[row] = rows[row] || old
 		if old {
-			version, evidence := n.sc.loadedVersion(ctx, c.owners, o.Package, c, j.facts.Started)
+			version, evidence := n.sc.loadedVersion(ctx, c.owners, o.Package, j)
 			if v := (LoadedVersion{text(version), evidence}); !slices.Contains(row.LoadedVersions, v) {
 				row.LoadedVersions = append(row.LoadedVersions, v)
 			}

@@ -124,19 +124,19 @@ func by(compare func(a, b string) (int, error)) func(a, b string) bool {
 // managersOf is the manager of a root's packages; where there are databases of several
 // kinds it is all of them as one. It is false if there is none.
 func managersOf(root tree) (manager, bool) {
-	var present []manager
+	var found []manager
 	for _, m := range managers() {
-		if _, ok := identityOf(root, m.marks); ok {
-			present = append(present, m)
+		if present(root, m.marks) {
+			found = append(found, m)
 		}
 	}
-	switch len(present) {
+	switch len(found) {
 	case 0:
 		return manager{}, false
 	case 1:
-		return present[0], true
+		return found[0], true
 	}
-	return together(present), true
+	return together(found), true
 }
 
 // together makes one manager of several. Versions of different kinds are not compared.

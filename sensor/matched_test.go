@@ -116,7 +116,11 @@ func TestLoadedVersion(t *testing.T) {
 				t.Errorf("%s, of a package with an epoch: %q", c.name, version)
 			}
 		}
-		version, evidence := sc.loadedVersion(t.Context(), pk, p, class, began.Add(30*time.Minute))
+		version, evidence := sc.loadedVersion(t.Context(), pk, p, judgement{class: class, verdict: Verdict{State: Stale, Reason: Replaced}, facts: Facts{Started: began.Add(30 * time.Minute)}})
+		over := judgement{class: class, verdict: Verdict{State: Stale, Reason: Overwritten}, facts: Facts{Started: began.Add(30 * time.Minute)}}
+		if version, evidence := sc.loadedVersion(t.Context(), pk, p, over); evidence != History && evidence != EvidenceUnknown {
+			t.Errorf("%s, written over: %q, %s", c.name, version, evidence)
+		}
 		if version != c.version || evidence != c.evidence {
 			t.Errorf("%s: %q, %s; want %q, %s", c.name, version, evidence, c.version, c.evidence)
 		}

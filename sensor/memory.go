@@ -107,7 +107,7 @@ func stampsOf(root *file.Root, m manager) []stamp {
 func (m *memory) hostPackages(sc *scan) {
 	mgr, ok := managersOf(sc.root)
 	if ok {
-		id, _ := identityOf(sc.root, mgr.marks)
+		id := mgr.identity(sc.root)
 		stamps := stampsOf(sc.root, mgr)
 		if m.host == nil || m.host.manager.name != mgr.name || !equalStamps(m.stamps, stamps) || m.host.troubled() && time.Since(m.opened) > retryAfter {
 			m.opened = time.Now()

@@ -12,6 +12,7 @@ import (
 const (
 	managerGo    = "go"
 	managerCargo = "cargo"
+	managerNote  = "note" // a package note, whatever kind of package it claims
 )
 
 // module is something that a file says it was built from, or that it is.
@@ -26,7 +27,9 @@ func (sc *scan) modulesOf(ctx context.Context, r file.Ref) []module {
 	var list []module
 	if e, err := usable(sc.cache.Facts(ctx, r.Key, r.Open)); err == nil && e.PackageNote != nil && e.PackageNote.Name != "" {
 		n := e.PackageNote
-		list = append(list, module{noteManager(n.Type), n.Name, n.Version, true})
+		if len(n.Name) <= maxNoteWord && len(n.Version) <= maxNoteWord {
+			list = append(list, module{managerNote, n.Name, n.Version, true})
+		}
 	}
 	// What could be read of a list that contradicts itself counts.
 	m, _ := sc.cache.Modules(ctx, r.Key, r.Open)
@@ -42,6 +45,9 @@ func (sc *scan) modulesOf(ctx context.Context, r file.Ref) []module {
 	}
 	return list
 }
+
+// maxNoteWord bounds what a note says, in bytes.
+const maxNoteWord = 256
 
 // noteManager is the manager of the packages that a note of a type is about (systemd's
 // "Package Metadata for Executable Files").

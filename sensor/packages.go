@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/host"
 	"github.com/patchsensor/patchsensor/internal/owner"
 )
@@ -61,7 +60,7 @@ func (sc *scan) packagesOf(v *view) *packages {
 		return v.db
 	}
 	if m, ok := managersOf(v.root); ok {
-		id, _ := identityOf(v.root, m.marks)
+		id := m.identity(v.root)
 		if shared := sc.databases[id]; shared != nil {
 			v.db = shared
 			return v.db
@@ -118,8 +117,8 @@ func (sc *scan) nameOf(v *view) string {
 // a running sensor keeps what was asked.
 func (sc *scan) sharesHost(v *view) bool {
 	if v.hosts == NotKnown && v.root != nil && sc.mem.host != nil {
-		id, ok := identityOf(v.root, sc.mem.host.manager.marks)
-		v.hosts = answer(ok && sc.databases[id] == sc.mem.host)
+		m, ok := managersOf(v.root)
+		v.hosts = answer(ok && sc.databases[m.identity(v.root)] == sc.mem.host)
 	}
 	return v.hosts == Yes
 }
@@ -154,13 +153,24 @@ func (sc *scan) hostView() *view {
 	return sc.host
 }
 
-func identityOf(root tree, marks []string) (file.ID, bool) {
-	for _, m := range marks {
-		if info, err := root.Stat(m); err == nil {
-			return info.ID, true
+// identity tells the databases of one root from those of another: by all files that stand
+// for them, since a part of them may be mounted from elsewhere.
+func (m *manager) identity(root tree) databaseID {
+	id := m.name
+	for _, mark := range m.marks {
+		if info, err := root.Stat(mark); err == nil {
+			id += fmt.Sprintf(" %d:%d", info.ID.Dev, info.ID.Ino)
 		}
 	}
-	return file.ID{}, false
+	return databaseID(id)
+}
+
+// databaseID is what the package databases of a root are known by.
+type databaseID string
+
+// present reports whether a root has any of the marks of a database.
+func present(root tree, marks []string) bool {
+	return slices.ContainsFunc(marks, func(mark string) bool { _, err := root.Stat(mark); return err == nil })
 }
 
 // own asks the package databases about every class whose verdict or report needs

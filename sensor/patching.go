@@ -123,11 +123,11 @@ func (d *daemon) changed(ctx context.Context, c watch.Change) error {
 		d.log.Warn("package database", zap.String("database", c.Target), zap.Error(c.Err))
 	}
 	if ofRoot(c) {
-		// Nothing of it is remembered that may have changed.
-		if err := d.readChanges(ctx); err != nil {
-			return err
-		}
-		return d.rejudge(ctx)
+		// Nothing of it is remembered that may have changed. Any container can have that
+		// happen as often as it likes, so it waits its turn.
+		d.owed = true
+		d.pace.schedule(time.Now())
+		return nil
 	}
 	d.mem.forget()
 	d.owed = true
@@ -164,6 +164,9 @@ func (d *daemon) recordPatches(ctx context.Context, first, last time.Time, h Hos
 	pk := d.mem.host
 	if pk == nil || pk.db == nil {
 		return
+	}
+	if len(pk.db.Problems()) > 0 {
+		return // what it does not show may be there all the same
 	}
 	now := versionsOf(pk.db)
 	before := d.packages

@@ -65,6 +65,8 @@ func staleWhy(f *Finding) string {
 			list = append(list, fmt.Sprintf("%s %s, of which its image now has other files or none", p.Name, p.Loaded.Version))
 		case f.Reason == ImageSuperseded && p.Loaded.Version != p.Installed.Version:
 			list = append(list, fmt.Sprintf("%s %s while its image has %s now", p.Name, p.Loaded.Version, p.Installed.Version))
+		case p.Installed.Version == "":
+			list = append(list, fmt.Sprintf("%s %s, which is not there any more", p.Name, p.Loaded.Version))
 		case p.Loaded.Version == "":
 			list = append(list, fmt.Sprintf("another %s than the installed %s", p.Name, p.Installed.Version))
 		case p.Loaded.Version == p.Installed.Version:

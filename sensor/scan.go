@@ -32,7 +32,7 @@ type scan struct {
 	views     map[viewKey]*view
 	files     map[*snapshot.File]*loaded
 	order     []*class // classes as they were met
-	databases map[file.ID]*packages
+	databases map[databaseID]*packages
 	parsed    int // package databases
 	warnings  warnings
 	// inventory is what the container runtimes say; nil if none is asked.
@@ -84,7 +84,7 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		exeProtected: host.WriteProtectsExecutables(host.KernelRelease()),
 		views:        make(map[viewKey]*view),
 		files:        make(map[*snapshot.File]*loaded),
-		databases:    make(map[file.ID]*packages),
+		databases:    make(map[databaseID]*packages),
 		stale:        make(map[*class]judgement),
 		modules:      *newPackages("", manager{}),
 	}

@@ -70,18 +70,14 @@ func summarise(log owner.Changelog) changes {
 }
 
 // loadedVersion says which version of a package a process runs, given one of its
-// files, and how that is known.
-func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package, c *class, started time.Time) (string, Evidence) {
-	if sc.mem != nil && c.file.known {
-		if k := sc.mem.recall(ctx, c.file.info); k != nil && k.Manager == p.Manager && k.Name == p.Name && k.Arch == p.Arch {
-			return k.Version, Observed
+// files, and how that is known. Of a file that was written over only its history tells:
+// whatever it says of itself now is not what was loaded.
+func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package, j judgement) (string, Evidence) {
+	c, started := j.class, j.facts.Started
+	if r := j.verdict.Reason; r != Overwritten && r != Unverified && !c.facts.CopiedUp {
+		if version, evidence := sc.versionOfFile(ctx, p, c); version != "" {
+			return version, evidence
 		}
-	}
-	if version := sc.embedded(ctx, p, c); version != "" {
-		return version, Embedded
-	}
-	if version := sc.matched(ctx, p, c); version != "" {
-		return version, Matched
 	}
 	// The inode's ctime is the moment at which the old file lost its last
 	// name, as long as it has none.
@@ -94,6 +90,23 @@ func (sc *scan) loadedVersion(ctx context.Context, pk *packages, p owner.Package
 		return "", EvidenceUnknown
 	}
 	return version, History
+}
+
+// versionOfFile is the version of a package that a mapped file is of, as far as the file
+// itself leads to it.
+func (sc *scan) versionOfFile(ctx context.Context, p owner.Package, c *class) (string, Evidence) {
+	if sc.mem != nil && c.file.known {
+		if k := sc.mem.recall(ctx, c.file.info); k != nil && k.Manager == p.Manager && k.Name == p.Name && k.Arch == p.Arch {
+			return k.Version, Observed
+		}
+	}
+	if version := sc.embedded(ctx, p, c); version != "" {
+		return version, Embedded
+	}
+	if version := sc.matched(ctx, p, c); version != "" {
+		return version, Matched
+	}
+	return "", EvidenceUnknown
 }
 
 // historyOf are the changes of a package, oldest first.
@@ -121,6 +134,9 @@ func (sc *scan) embedded(ctx context.Context, p owner.Package, c *class) string 
 		return ""
 	}
 	n := e.PackageNote
+	if n.Type != "" && noteManager(n.Type) != p.Manager || n.Architecture != "" && p.Arch != "" && n.Architecture != p.Arch && p.Manager == "rpm" {
+		return ""
+	}
 	installed, source := p.Version, p.SourceVersion
 	version := n.Version
 	if p.Manager == "rpm" {

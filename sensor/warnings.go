@@ -6,11 +6,16 @@ import "fmt"
 type warnings struct {
 	list []Warning
 	seen map[Warning]bool
+	of   map[string]int // by subject
 	lost int
 }
 
 // maxWarnings bounds the list: a hostile tree can hold any number of defects.
-const maxWarnings = 200
+// maxOfOne those about one subject: they must not push out all others.
+const (
+	maxWarnings = 200
+	maxOfOne    = 50
+)
 
 func (w *warnings) add(subject string, err error, help string) {
 	one := Warning{Subject: text(subject), Message: text(err.Error()), Help: help}
@@ -20,7 +25,10 @@ func (w *warnings) add(subject string, err error, help string) {
 	if w.seen[one] {
 		return
 	}
-	if len(w.list) == maxWarnings {
+	if w.of == nil {
+		w.of = make(map[string]int)
+	}
+	if w.of[one.Subject]++; len(w.list) == maxWarnings || w.of[one.Subject] > maxOfOne {
 		w.lost++
 		return
 	}

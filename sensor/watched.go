@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,6 +23,8 @@ type watchedRoot struct {
 	start time.Duration
 	// target is the watcher's name for it, empty if it has no package database.
 	target string
+	// over is set when it is not to be watched any more.
+	over *atomic.Bool
 }
 
 // rootTarget is what the names of such targets begin with.
@@ -53,8 +56,9 @@ func (d *daemon) watchRoots(ctx context.Context, sc *scan) {
 			continue
 		}
 		d.unwatch(root.ID)
-		w = watchedRoot{pid: v.first.PID, start: v.first.Start}
-		if m, ok := managersOf(v.root); ok && !sc.sharesHost(v) {
+		w = watchedRoot{pid: v.first.PID, start: v.first.Start, over: new(atomic.Bool)}
+		// A look at a file system that a program serves need not end.
+		if m, ok := managersOf(v.root); ok && len(v.fuse) == 0 && !sc.sharesHost(v) {
 			w.target = rootTarget + strconv.Itoa(w.pid) + " " + strconv.FormatInt(int64(w.start), 36)
 			d.watchRoot(ctx, w, m)
 		}
@@ -75,6 +79,7 @@ func (sc *scan) showsStill(w watchedRoot) bool {
 
 func (d *daemon) unwatch(id file.ID) {
 	if w, ok := d.watched[id]; ok && w.target != "" {
+		w.over.Store(true)
 		d.watch.Remove(w.target)
 	}
 	delete(d.watched, id)
@@ -93,6 +98,9 @@ func (d *daemon) watchRoot(ctx context.Context, w watchedRoot, m manager) {
 	}}
 	go func() {
 		err := d.watch.Add(ctx, target)
+		if w.over.Load() {
+			d.watch.Remove(w.target)
+		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, watch.ErrTwice) {
 			d.log.Debug("a package database is not watched", zap.String("root", dir), zap.Error(err))
 		}

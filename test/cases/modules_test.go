@@ -54,7 +54,7 @@ func TestNotedProgramReplaced(t *testing.T) {
 	want := b.stale(d, sensor.Replaced, b.path("bin/noted"), v1, v2)
 	want.Files[0].Package = "noted"
 	want.Packages = []sensor.Package{{
-		Manager: "dpkg", Name: "noted", Source: "noted",
+		Manager: "note", Name: "noted", Source: "noted",
 		Loaded: sensor.LoadedVersion{Version: "1.0-1", Evidence: sensor.Embedded}, Installed: sensor.InstalledVersion{Version: "1.0-2"},
 	}}
 	b.expect(want)

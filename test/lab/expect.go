@@ -66,7 +66,7 @@ func ByProcess(r *sensor.Report, pids ...int) ([]Finding, error) {
 			return nil, fmt.Errorf("finding %s mixes the lab's processes with %d others", f.ID, strangers)
 		}
 		for _, pkg := range f.Packages {
-			if !named[pkg.Name] && pkg.Manager != "go" && pkg.Manager != "cargo" {
+			if !named[pkg.Name] && pkg.Manager != "go" && pkg.Manager != "cargo" && pkg.Manager != "note" {
 				return nil, fmt.Errorf("finding %s names package %s of no file", f.ID, pkg.Name)
 			}
 		}

@@ -92,7 +92,7 @@ func TestDamagedChangelog(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			write(t, dir, admin+"status", "")
+			write(t, dir, admin+"status", "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n")
 			write(t, dir, docDir+"a/"+tt.file, tt.content)
 			d := open(t, dir)
 			got, err := d.Changelog(owner.Package{Name: "a", Arch: "amd64", Version: "3-1"}, "1-1")

@@ -40,6 +40,13 @@ const (
 	maxNames = 1 << 17
 )
 
+// errEmpty says that nothing is installed, which where a file is of a package at all is
+// what is left of a database that was lost.
+var errEmpty = errors.New("there is no package in it")
+
+// errOrphan says that a package has files and no stanza.
+var errOrphan = errors.New("file list of a package that has no stanza: the database is not whole")
+
 // errTooMany says that a root has more of something than is looked at.
 var errTooMany = errors.New("too many entries: the rest is ignored")
 
@@ -64,6 +71,8 @@ type Database struct {
 	merged     []alias
 	defects    defects
 	lookup     lookup
+	named      map[string]bool // packages that have a stanza, in whatever state
+	orphans    sync.Once
 
 	historyOnce sync.Once
 	changes     []owner.Change
@@ -91,7 +100,13 @@ func Open(root Root) (*Database, error) {
 	if !found && !foundDir {
 		return nil, owner.ErrNoDatabase
 	}
-	d.packages = s.owning()
+	d.named = make(map[string]bool, len(s.records))
+	for _, r := range s.records {
+		d.named[r.Name] = true
+	}
+	if d.packages = s.owning(); len(d.packages) == 0 {
+		d.defects.add(defect(admin+"status", 0, errEmpty))
+	}
 	if err := d.readDiversions(); err != nil {
 		d.defects.add(err)
 	}
@@ -210,6 +225,26 @@ func (d *Database) list(dir string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// findOrphans looks for file lists without a stanza, and tells of the first: status was
+// cut short, or put back from a time before.
+func (d *Database) findOrphans() {
+	names, err := d.list(admin + "info")
+	if err != nil {
+		d.defects.add(err)
+		return
+	}
+	for _, n := range names {
+		stem, ok := strings.CutSuffix(n, ".list")
+		if !ok {
+			continue
+		}
+		if name, _, _ := strings.Cut(stem, ":"); !d.named[name] {
+			d.defects.add(defect(admin+"info/"+n, -1, errOrphan))
+			return
+		}
+	}
 }
 
 // find returns the record of a package that Packages returned.

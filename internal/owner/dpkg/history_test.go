@@ -202,7 +202,7 @@ func TestDamagedLogs(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			write(t, dir, admin+"status", "")
+			write(t, dir, admin+"status", "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n")
 			write(t, dir, "var/log/dpkg.log", newer)
 			write(t, dir, "var/log/"+tt.log, tt.content)
 			d := open(t, dir)
@@ -218,7 +218,7 @@ func TestDamagedLogs(t *testing.T) {
 
 	t.Run("bombs", func(t *testing.T) {
 		dir := t.TempDir()
-		write(t, dir, admin+"status", "")
+		write(t, dir, admin+"status", "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n")
 		write(t, dir, "var/log/dpkg.log", newer)
 		for i := range 8 {
 			write(t, dir, fmt.Sprintf("var/log/dpkg.log.%d.gz", i+1), bomb)
@@ -232,7 +232,7 @@ func TestDamagedLogs(t *testing.T) {
 	})
 	t.Run("no log readable", func(t *testing.T) {
 		dir := t.TempDir()
-		write(t, dir, admin+"status", "")
+		write(t, dir, admin+"status", "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n")
 		write(t, dir, "var/log/dpkg.log/directory", "")
 		if got, err := open(t, dir).History(); err == nil {
 			t.Errorf("history %v, want an error", got)

@@ -60,6 +60,13 @@ func (d *Database) candidates(paths map[string][]meaning) (map[*record]bool, boo
 	return some, true
 }
 
+// drop gives the index up.
+func (x *lookup) drop() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.entries, x.off = nil, true
+}
+
 func (d *Database) stamps() (s [2]stamp) {
 	for i, dir := range [...]string{admin + "info", admin + "status.d"} {
 		if info, err := d.root.Stat(dir); err == nil {

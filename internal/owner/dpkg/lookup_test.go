@@ -100,3 +100,31 @@ func TestLookupDamaged(t *testing.T) {
 		}
 	}
 }
+
+// A database that was lost, or cut short, is not one in which nothing is owned.
+func TestNotWhole(t *testing.T) {
+	a := "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n"
+	purged := "Package: b\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n"
+	for _, c := range []struct {
+		what, status, problem string
+	}{
+		{"empty", "", "there is no package"},
+		{"without one of the stanzas", a, "b.list"},
+		{"removed and not purged", a + "\n" + purged, ""},
+	} {
+		dir := t.TempDir()
+		write(t, dir, admin+"status", c.status)
+		write(t, dir, admin+"info/a.list", "/.\n/a\n")
+		write(t, dir, admin+"info/b.list", "/.\n/b\n")
+		d := open(t, dir)
+		for range 2 {
+			if _, err := d.Owners([]string{"/b"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := d.Problems()
+		if (c.problem == "") != (len(p) == 0) || len(p) > 0 && !strings.Contains(p[len(p)-1].Error()+p[0].Error(), c.problem) {
+			t.Errorf("%s: problems %v", c.what, p)
+		}
+	}
+}

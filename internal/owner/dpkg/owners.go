@@ -86,6 +86,9 @@ func (d *Database) Owners(paths []string) (map[string]owner.Owned, error) {
 	if !ok {
 		some = nil
 	}
+	if some == nil {
+		d.orphans.Do(d.findOrphans)
+	}
 	err := d.eachList(some, func(r *record, l list) {
 		l.scan(&wanted, func(line []byte) {
 			for _, m := range mean[string(line)] {
@@ -98,6 +101,11 @@ func (d *Database) Owners(paths []string) (map[string]owner.Owned, error) {
 			}
 		})
 	})
+	if err != nil && some != nil {
+		// The lists changed under the index.
+		d.lookup.drop()
+		return d.Owners(paths)
+	}
 	if err != nil {
 		return nil, err
 	}

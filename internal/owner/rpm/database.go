@@ -51,6 +51,7 @@ var (
 	// errTooMany says that a root has more of something than is looked at.
 	errTooMany = errors.New("too many entries: the rest is ignored")
 	errTooMuch = errors.New("database is larger than allowed: the rest is ignored")
+	errEmpty   = errors.New("there is no package in it")
 	errChanged = errors.New("database changed while it was read")
 	errRunning = errors.New("rpm changes the database at this moment")
 	errGone    = errors.New("package is not what it was when the database was opened")
@@ -234,6 +235,9 @@ func (d *Database) readAll(s store, b *indexBuilder) error {
 		return len(d.packages) < maxPackages
 	})
 	if err == nil && len(d.packages) == 0 {
+		if last == nil {
+			d.defects.add(defect(d.name, -1, errEmpty))
+		}
 		return last // there were packages, and not one could be read
 	}
 	return err

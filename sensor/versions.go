@@ -134,7 +134,7 @@ func (sc *scan) embedded(ctx context.Context, p owner.Package, c *class) string 
 		return ""
 	}
 	n := e.PackageNote
-	if n.Type != "" && noteManager(n.Type) != p.Manager || n.Architecture != "" && p.Arch != "" && n.Architecture != p.Arch && p.Manager == "rpm" {
+	if n.Type != "" && noteManager(n.Type) != p.Manager {
 		return ""
 	}
 	installed, source := p.Version, p.SourceVersion

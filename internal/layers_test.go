@@ -58,7 +58,11 @@ var layers = map[string][]string{
 	"internal/workload/cri":          {"internal/workload"},
 	"internal/workload/inventory":    {"internal/workload"},
 	// The machine; knows no processes.
-	"internal/host": {"internal/file"},
+	"internal/host":               {"internal/file"},
+	"internal/host/kernel":        {"internal/file"},
+	"internal/host/module/packed": {"internal/file"},
+	"internal/host/module":        {"internal/file", "internal/host/module/packed"},
+	"internal/host/microcode":     {"internal/file", "internal/host/module/packed"},
 	// The verdicts: the only place where facts meet.
 	"sensor": {"internal/file", "internal/host", "internal/owner", "internal/owner/dpkg", "internal/probe", "internal/proc",
 		"internal/snapshot", "internal/store", "internal/trace", "internal/track", "internal/watch", "internal/workload",

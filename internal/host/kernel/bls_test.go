@@ -1,0 +1,140 @@
+package kernel
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseBLS(t *testing.T) {
+	e, err := ParseBLS(strings.NewReader("# comment\ntitle\tFedora Linux 41\nversion 6.9.7\nmachine-id 0123\nsort-key fedora\nlinux   /a/linux\ninitrd /a/initrd\noptions a=b c\nlinux /b/linux\n"))
+	want := BLSEntry{Title: "Fedora Linux 41", Version: "6.9.7", MachineID: "0123", SortKey: "fedora", Linux: "/b/linux", TriesLeft: -1}
+	if err != nil || e != want {
+		t.Errorf("%+v, %v", e, err)
+	}
+	for _, bad := range []string{"", "title x\n", strings.Repeat("x", maxBLSEntry+1)} {
+		if _, err := ParseBLS(strings.NewReader(bad)); err == nil {
+			t.Errorf("%.20q is taken", bad)
+		}
+	}
+	for name, want := range map[string]BLSEntry{
+		"a.conf":      {ID: "a", TriesLeft: -1},
+		"a+3.conf":    {ID: "a", TriesLeft: 3},
+		"a+0-3.conf":  {ID: "a", TriesLeft: 0},
+		"6.1+x.conf":  {ID: "6.1+x", TriesLeft: -1},
+		"a+1-b.conf":  {ID: "a+1-b", TriesLeft: -1},
+		"a+-1.conf":   {ID: "a+-1", TriesLeft: -1},
+		"a+b+12.conf": {ID: "a+b", TriesLeft: 12},
+	} {
+		var e BLSEntry
+		e.setName(name, ".conf")
+		if e != want {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+}
+
+func TestCompareBLS(t *testing.T) {
+	want := []BLSEntry{
+		{ID: "z1", SortKey: "a", MachineID: "1", Version: "6.10", TriesLeft: -1},
+		{ID: "z2", SortKey: "a", MachineID: "1", Version: "6.9", TriesLeft: 2},
+		{ID: "z3", SortKey: "a", MachineID: "2", Version: "7", TriesLeft: -1},
+		{ID: "z4", SortKey: "b", TriesLeft: -1},
+		{ID: "mid-6.10", TriesLeft: -1},
+		{ID: "mid-6.9", TriesLeft: -1},
+		{ID: "mid-0-rescue", TriesLeft: -1},
+		{ID: "y", SortKey: "a", TriesLeft: 0},
+		{ID: "x", TriesLeft: 0},
+	}
+	got := slices.Clone(want)
+	slices.Reverse(got)
+	slices.SortFunc(got, CompareBLS)
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestChooseBLS(t *testing.T) {
+	entries := []BLSEntry{
+		{ID: "mid-6.9", File: "/boot/loader/entries/mid-6.9.conf", TriesLeft: -1},
+		{ID: "mid-6.10", File: "/boot/loader/entries/mid-6.10.conf", TriesLeft: -1},
+		{ID: "mid-7", File: "/boot/loader/entries/mid-7+0-3.conf", TriesLeft: 0},
+	}
+	for pattern, want := range map[string]string{
+		"": "mid-6.10", "mid-*": "mid-6.10", "MID-6.9.conf": "mid-6.9", "mid-6.9": "mid-6.9", "mid-7*": "mid-7", "none": "mid-6.10",
+		"@saved": "", "auto-windows": "", "[": "",
+	} {
+		e, err := ChooseBLS(entries, pattern)
+		if want == "" && !errors.Is(err, ErrUncertain) || want != "" && (err != nil || e.ID != want) {
+			t.Errorf("%q: %+v, %v", pattern, e, err)
+		}
+	}
+	if _, err := ChooseBLS(nil, ""); !errors.Is(err, ErrUncertain) {
+		t.Error(err)
+	}
+}
+
+func TestReadSystemdBoot(t *testing.T) {
+	image := string(makeBzImage([]byte("payload")))
+	conf := func(path string) string { return "title x\nlinux " + path + "\n" }
+	uki := func(version string) string {
+		return string(makeUKI(section{".linux", image}, section{".uname", version}, section{".osrel", "ID=fedora\nVERSION_ID='" + version + "'\n"}))
+	}
+	tests := []struct {
+		name, file, release string
+		files               map[string]string
+	}{
+		{"newest", "/boot/mid/6.10/linux", testRelease, map[string]string{"boot/loader/loader.conf": "timeout 3\n#default x\n",
+			"boot/loader/entries/mid-6.9.conf": conf("/mid/6.9/linux"), "boot/loader/entries/mid-6.10.conf": conf("/mid/6.10/linux"),
+			"boot/mid/6.9/linux": image, "boot/mid/6.10/linux": image}},
+		{"default", "/efi/mid/6.9/linux", testRelease, map[string]string{"efi/loader/loader.conf": "default mid-6.9*\n",
+			"efi/loader/entries/mid-6.9.conf": conf("/mid/6.9/linux"), "efi/loader/entries/mid-6.10.conf": conf("/mid/6.10/linux"),
+			"efi/mid/6.9/linux": image, "efi/mid/6.10/linux": image}},
+		{"unified images", "/boot/efi/EFI/Linux/b.efi", "6.10", map[string]string{"boot/efi/EFI/systemd/systemd-bootx64.efi": "x",
+			"boot/efi/EFI/Linux/a.efi": uki("6.9"), "boot/efi/EFI/Linux/b.efi": uki("6.10")}},
+		{"gone", "", "", map[string]string{"boot/loader/loader.conf": "", "boot/loader/entries/a.conf": conf("/gone")}},
+		{"firmware", "", "", map[string]string{"boot/loader/loader.conf": "default @saved\n", "boot/loader/entries/a.conf": conf("/a"), "boot/a": image}},
+		{"preferred", "", "", map[string]string{"boot/loader/loader.conf": "preferred a*\n", "boot/loader/entries/a.conf": conf("/a"), "boot/a": image}},
+		{"outside", "", "", map[string]string{"boot/loader/loader.conf": "", "boot/loader/entries/a.conf": conf("/../../etc/x"), "etc/x": image}},
+		{"damaged image", "", "", map[string]string{"boot/loader/loader.conf": "", "boot/EFI/Linux/a.efi": "x"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			n, err := ReadNext(makeRoot(t, test.files))
+			if test.file == "" && err == nil || test.file != "" && (err != nil || n.File != test.file || n.Release != test.release || n.Loader != LoaderSystemd) {
+				t.Errorf("%+v, %v", n, err)
+			}
+		})
+	}
+}
+
+func TestExtlinux(t *testing.T) {
+	const alpine = "# Generated by update-extlinux\nDEFAULT menu.c32\nPROMPT 0\nMENU TITLE Alpine/Linux Boot Menu\nTIMEOUT 10\n" +
+		"LABEL virt\n  MENU LABEL Linux virt\n  LINUX vmlinuz-virt\n  INITRD initramfs-virt\n  APPEND root=UUID=1\n" +
+		"LABEL lts\n  MENU DEFAULT\n  LINUX vmlinuz-lts\n\nMENU SEPARATOR\n"
+	for _, test := range []struct{ name, conf, want string }{
+		{"Alpine", alpine, "vmlinuz-lts"},
+		{"first of the menu", strings.ReplaceAll(alpine, "MENU DEFAULT", ""), "vmlinuz-virt"},
+		{"U-Boot", "default l0\nmenu title U-Boot menu\nprompt 0\n\nlabel l0\n\tmenu label Debian\n\tlinux /boot/vmlinuz-6.1\n", "/boot/vmlinuz-6.1"},
+		{"timeout", "default a\nontimeout b x=y\nlabel a\nkernel /a\nlabel b\nkernel /b\n", "/b"},
+		{"no default", "label a\nkernel /a\n", ""},
+		{"no such label", "default b\nlabel a\nkernel /a\n", ""},
+		{"a program", "default a\nlabel a\nkernel chain.c32\n", ""},
+		{"the disk", "default a\nlabel a\nlocalboot 0\n", ""},
+		{"other file", "include x\n" + alpine, ""},
+		{"submenu", alpine + "MENU BEGIN x\n", ""},
+		{"many", strings.Repeat("label a\n", maxExtlinuxLabels+1), ""},
+		{"large", strings.Repeat("\n", maxExtlinux+1), ""},
+		{"empty", "", ""},
+	} {
+		c, err := ParseExtlinux(strings.NewReader(test.conf))
+		if test.want == "" && err == nil || test.want != "" && (err != nil || c.Path != test.want) {
+			t.Errorf("%s: %+v, %v", test.name, c, err)
+		}
+	}
+	n, err := ReadNext(makeRoot(t, map[string]string{"boot/extlinux.conf": alpine, "boot/vmlinuz-lts": string(makeBzImage([]byte("payload")))}))
+	if err != nil || n.File != "/boot/vmlinuz-lts" || n.Release != testRelease || n.Loader != LoaderExtlinux {
+		t.Errorf("%+v, %v", n, err)
+	}
+}

@@ -1,7 +1,10 @@
 package cases
 
 import (
+	"bytes"
+	"compress/zlib"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,4 +96,43 @@ func TestGoModuleReplaced(t *testing.T) {
 	if !found {
 		t.Errorf("explain names no module: %+v", e.Workloads)
 	}
+}
+
+// crate is a program with the audit data that cargo-auditable puts into one (its
+// PARSING.md): the root crate and one that it is linked with.
+func crate(t *testing.T, version, part string) string {
+	t.Helper()
+	dir := t.TempDir()
+	audit, program := filepath.Join(dir, "audit"), filepath.Join(dir, "program")
+	var packed bytes.Buffer
+	w := zlib.NewWriter(&packed)
+	_, err := io.WriteString(w, `{"packages":[{"name":"part","version":"`+part+`","source":"crates.io"},`+
+		`{"name":"tool","version":"`+version+`","source":"local","dependencies":[0],"root":true}]}`)
+	must(t, err)
+	must(t, w.Close())
+	must(t, os.WriteFile(audit, packed.Bytes(), 0o644))
+	cmd := exec.Command("objcopy", "--add-section", ".dep-v0="+audit, daemon(t, version), program)
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("objcopy: %v\n%s", err, msg)
+	}
+	return program
+}
+
+// TestCrateReplaced: the program names its crate, and the one in it that is another version
+// now.
+func TestCrateReplaced(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	v1, v2 := crate(t, "1.0.0", "0.3.1"), crate(t, "1.0.1", "0.3.2")
+	d := b.start(lab.Command{Path: b.install(v1, "bin/tool")})
+	b.change(func() { b.install(v2, "bin/tool") })
+	want := b.stale(d, sensor.Replaced, b.path("bin/tool"), v1, v2)
+	want.Files[0].Package = "tool"
+	for _, m := range [][3]string{{"part", "0.3.1", "0.3.2"}, {"tool", "1.0.0", "1.0.1"}} {
+		want.Packages = append(want.Packages, sensor.Package{
+			Manager: "cargo", Name: m[0], Source: m[0],
+			Loaded: sensor.LoadedVersion{Version: m[1], Evidence: sensor.Embedded}, Installed: sensor.InstalledVersion{Version: m[2]},
+		})
+	}
+	b.expect(want)
 }

@@ -55,7 +55,7 @@ func ByProcess(r *sensor.Report, pids ...int) ([]Finding, error) {
 				named[file.Package] = true
 			}
 			one.Packages = slices.DeleteFunc(slices.Clone(f.Packages), func(pkg sensor.Package) bool {
-				return !slices.ContainsFunc(p.Files, func(file sensor.File) bool { return file.Package == pkg.Name })
+				return !part(pkg) && !slices.ContainsFunc(p.Files, func(file sensor.File) bool { return file.Package == pkg.Name })
 			})
 			found = append(found, one)
 		}
@@ -66,7 +66,7 @@ func ByProcess(r *sensor.Report, pids ...int) ([]Finding, error) {
 			return nil, fmt.Errorf("finding %s mixes the lab's processes with %d others", f.ID, strangers)
 		}
 		for _, pkg := range f.Packages {
-			if !named[pkg.Name] && pkg.Manager != "go" && pkg.Manager != "cargo" && pkg.Manager != "note" {
+			if !named[pkg.Name] && !part(pkg) {
 				return nil, fmt.Errorf("finding %s names package %s of no file", f.ID, pkg.Name)
 			}
 		}
@@ -78,6 +78,10 @@ func ByProcess(r *sensor.Report, pids ...int) ([]Finding, error) {
 	slices.SortFunc(found, func(a, b Finding) int { return cmp.Compare(a.PID, b.PID) })
 	return found, nil
 }
+
+// part reports whether a package is something that a program says it was built from, of
+// which no file is.
+func part(p sensor.Package) bool { return p.Manager == "go" || p.Manager == "cargo" || p.Manager == "note" }
 
 // Check compares what a report says of the given processes with what is
 // wanted: exactly those findings, none for the rest.

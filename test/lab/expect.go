@@ -81,7 +81,9 @@ func ByProcess(r *sensor.Report, pids ...int) ([]Finding, error) {
 
 // part reports whether a package is something that a program says it was built from, of
 // which no file is.
-func part(p sensor.Package) bool { return p.Manager == "go" || p.Manager == "cargo" || p.Manager == "note" }
+func part(p sensor.Package) bool {
+	return p.Manager == "go" || p.Manager == "cargo" || p.Manager == "note"
+}
 
 // Check compares what a report says of the given processes with what is
 // wanted: exactly those findings, none for the rest.

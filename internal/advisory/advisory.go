@@ -109,6 +109,7 @@ func (p *Problem) Unwrap() error { return p.Err }
 const (
 	KindOSV     = "osv"
 	KindTracker = "debian-tracker"
+	KindSecDB   = "alpine-secdb"
 	KindKEV     = "cisa-kev"
 )
 

@@ -262,6 +262,8 @@ func readText(ctx context.Context, r io.Reader, to sinks, kinds *reading) error 
 	switch kind {
 	case KindTracker:
 		err = readTracker(s, to)
+	case KindSecDB:
+		err = readSecDB(s, to)
 	case KindKEV:
 		kinds.released, err = readKEV(s, to)
 	default:

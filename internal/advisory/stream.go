@@ -178,12 +178,14 @@ func kindOf(begin []byte) string {
 	return ""
 }
 
-// kindByKey knows the keys that stand at the top of OSV's and CISA's files.
+// kindByKey knows the keys that stand at the top of OSV's, Alpine's and CISA's files.
 func kindByKey(key string) string {
 	switch key {
 	case "schema_version", "id", "modified", "published", "withdrawn", "aliases", "upstream", "related", "affected",
 		"details", "summary", "severity", "references", "credits", "database_specific":
 		return KindOSV
+	case "apkurl", "archs", "reponame", "urlprefix", "distroversion":
+		return KindSecDB
 	case "catalogVersion", "dateReleased", "vulnerabilities":
 		return KindKEV
 	}

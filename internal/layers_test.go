@@ -40,12 +40,16 @@ var layers = map[string][]string{
 	"internal/lock":      {},
 	// /proc under a given root; knows no BPF and no decisions.
 	"internal/proc": {"internal/file", "internal/snapshot"},
-	// Who shipped a file; the databases know nothing of one another.
+	// Who shipped a file; the databases know nothing of one another. What their formats have
+	// in common stands below them.
 	"internal/owner":           {},
-	"internal/owner/dpkg":      {"internal/file", "internal/owner"},
-	"internal/owner/rpm":       {"internal/file", "internal/owner"},
-	"internal/owner/apk":       {"internal/file", "internal/owner"},
-	"internal/owner/pacman":    {"internal/file", "internal/owner"},
+	"internal/owner/clock":     {"internal/owner"},
+	"internal/owner/lines":     {"internal/file"},
+	"internal/owner/merged":    {},
+	"internal/owner/dpkg":      {"internal/file", "internal/owner", "internal/owner/clock", "internal/owner/lines", "internal/owner/merged"},
+	"internal/owner/rpm":       {"internal/file", "internal/owner", "internal/owner/clock", "internal/owner/merged"},
+	"internal/owner/apk":       {"internal/file", "internal/owner", "internal/owner/lines", "internal/owner/merged"},
+	"internal/owner/pacman":    {"internal/file", "internal/owner", "internal/owner/clock", "internal/owner/lines", "internal/owner/merged"},
 	"internal/owner/layer":     {"internal/file"},
 	"internal/owner/ownertest": {"internal/file", "internal/owner"},
 	// What one would act on; knows no files and no packages.

@@ -49,7 +49,7 @@ func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 	}
 	sum, ok := parseSum(lineAt(src.content, at))
 	if !ok {
-		d.defects.add(defect(src.name, int64(at), errSum))
+		d.defects.Add(owner.Defect(src.name, int64(at), errSum))
 		return owner.Checksum{}, false, nil
 	}
 	sum.RecordedAt = src.ctime

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 // maxWorld bounds etc/apk/world, in bytes.
@@ -19,10 +21,10 @@ var errLost = errors.New("a package that has to be there is not: the end of the 
 func (d *Database) checkComplete(s *source, records []record) {
 	world, err := d.root.ReadFile(worldName, maxWorld)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		d.defects.add(defect(worldName, -1, err))
+		d.defects.Add(owner.Defect(worldName, -1, err))
 	}
 	if by, name := missing(records, world); name != "" {
-		d.defects.add(defect(s.name, int64(len(s.content)), fmt.Errorf("%w: %.64q, for %s", errLost, name, by)))
+		d.defects.Add(owner.Defect(s.name, int64(len(s.content)), fmt.Errorf("%w: %.64q, for %s", errLost, name, by)))
 	}
 }
 

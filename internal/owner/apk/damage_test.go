@@ -166,7 +166,7 @@ func TestMany(t *testing.T) {
 	if err != nil || len(got["same.so"]) != maxProviders {
 		t.Errorf("%d providers, %v", len(got["same.so"]), err)
 	}
-	if n := len(d.Problems()); n != maxDefects+1 {
+	if n := len(d.Problems()); n != owner.MaxDefects+1 {
 		t.Errorf("%d problems", n)
 	}
 }

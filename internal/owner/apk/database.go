@@ -24,6 +24,7 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/merged"
 )
 
 // maxInstalled bounds an installed file, in bytes; a large desktop's has some
@@ -56,8 +57,8 @@ type Database struct {
 	packages []record // by name
 	files    []entry  // by hash
 	seed     hasher   // of the hashes
-	merged   []alias
-	defects  defects
+	merged   []merged.Alias
+	defects  owner.Defects
 
 	historyOnce sync.Once
 	changes     []owner.Change
@@ -82,7 +83,7 @@ type source struct {
 // one that is not: apk installs nothing that is not named so, save what it adds
 // by install_if, whose loss nothing tells.
 func Open(root Root) (*Database, error) {
-	d := &Database{root: root}
+	d := &Database{root: root, defects: owner.Defects{Database: places[0]}}
 	sources, err := d.readSources()
 	if err != nil {
 		return nil, err
@@ -94,11 +95,11 @@ func Open(root Root) (*Database, error) {
 	c := catalogue{seed: d.seed, index: make(map[string]int)}
 	for _, s := range sources {
 		if len(s.content) == 0 {
-			d.defects.add(defect(s.name, 0, errEmpty))
+			d.defects.Add(owner.Defect(s.name, 0, errEmpty))
 		}
 		whole := true
 		for err := range c.parse(s) {
-			d.defects.add(err)
+			d.defects.Add(err)
 			whole = false
 		}
 		if whole && len(sources) == 1 {
@@ -106,7 +107,7 @@ func Open(root Root) (*Database, error) {
 		}
 	}
 	d.packages, d.files = c.sorted()
-	d.merged = mergedDirectories(root)
+	d.merged = merged.Directories(root, mergeable())
 	return d, nil
 }
 
@@ -121,13 +122,13 @@ func (d *Database) readSources() ([]*source, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil && len(out) == 0:
-			return nil, defect(name, -1, err)
+			return nil, owner.Defect(name, -1, err)
 		case err != nil:
-			d.defects.add(defect(name, -1, err))
+			d.defects.Add(owner.Defect(name, -1, err))
 		case len(out) == 0:
 			out = append(out, s)
 		case !bytes.Equal(out[0].content, s.content):
-			d.defects.add(defect(name, -1, errTwo))
+			d.defects.Add(owner.Defect(name, -1, errTwo))
 			out = append(out, s)
 		}
 	}
@@ -165,7 +166,7 @@ func (d *Database) Packages() []owner.Package {
 
 // Problems returns the defects that were met so far, each an *owner.Error and
 // each once. Everything beside them was read.
-func (d *Database) Problems() []error { return d.defects.all() }
+func (d *Database) Problems() []error { return d.defects.All() }
 
 // Changelog returns owner.ErrNoChangelog: packages of apk bring none.
 func (d *Database) Changelog(owner.Package, string) (owner.Changelog, error) {

@@ -39,7 +39,7 @@ func (d *Database) readLog() ([]owner.Change, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, defect(logName, -1, err)
+		return nil, owner.Defect(logName, -1, err)
 	}
 	defer f.Close()
 	var base int64
@@ -47,12 +47,12 @@ func (d *Database) readLog() ([]owner.Change, error) {
 		// Reading begins within a run, of which no more than its time is lost.
 		base = info.Size() - maxLog
 		if _, err := f.Seek(base, io.SeekStart); err != nil {
-			return nil, defect(logName, -1, err)
+			return nil, owner.Defect(logName, -1, err)
 		}
 	}
 	changes, err := parseLog(logName, f, base, maxLog)
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	d.place(changes)
 	return changes, nil

@@ -87,7 +87,7 @@ func (c *catalogue) parse(src *source) iter.Seq[*owner.Error] {
 			s       = newStanza()
 			ok      = true
 		)
-		report := func(off int, err error) { ok = ok && yield(defect(src.name, int64(off), err)) }
+		report := func(off int, err error) { ok = ok && yield(owner.Defect(src.name, int64(off), err)) }
 		off := 0
 		for off < len(content) && ok {
 			end := bytes.IndexByte(content[off:], '\n')

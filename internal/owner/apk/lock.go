@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 // lockFiles are what apk holds locked while it changes a database
@@ -58,7 +59,7 @@ func Busy(root *file.Root) (bool, error) {
 		case err == nil:
 			ids = append(ids, info.ID)
 		case !errors.Is(err, fs.ErrNotExist) && first == nil:
-			first = defect(name, -1, err)
+			first = owner.Defect(name, -1, err)
 		}
 	}
 	if len(ids) == 0 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 // maxRun bounds how long after its start a run of apk is taken to change files:
@@ -48,25 +49,25 @@ type logParser struct {
 // offset, to which base is added; their runs tell nothing.
 func parseLog(name string, r io.Reader, base, limit int64) (changes []owner.Change, first error) {
 	var p logParser
-	in := newLines(r, limit)
+	in := lines.New(r, limit)
 	keep := func(err error) {
 		if first == nil {
-			first = defect(name, base+in.start, err)
+			first = owner.Defect(name, base+in.Start, err)
 		}
 	}
 	for {
-		line, err := in.read()
+		line, err := in.Read()
 		if err == io.EOF {
 			break
 		}
-		if err == errLongLine {
+		if err == lines.ErrLong {
 			continue // a command of many packages, or what a script printed
 		}
 		if err != nil {
 			keep(err)
 			break
 		}
-		if !in.terminated {
+		if !in.Terminated {
 			break // being written
 		}
 		if err := p.line(line); err != nil {

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/merged"
 )
 
 const (
@@ -25,7 +26,7 @@ func (d *Database) Owners(paths []string) (map[string]owner.Owned, error) {
 	out := make(map[string]owner.Owned)
 	for _, p := range paths {
 		var best *entry
-		for _, spelled := range spellings(p, d.merged) {
+		for _, spelled := range merged.Spellings(p, d.merged) {
 			d.lookup(spelled, func(e *entry) {
 				if best == nil || d.prefer(e, best) {
 					best = e
@@ -79,7 +80,7 @@ func (d *Database) Providers(bases []string) (map[string][]owner.Owned, error) {
 		out[string(name)] = append(out[string(name)], owner.Owned{Package: d.packages[e.pkg].Package, Path: d.pathOf(e)})
 	}
 	if tooMany {
-		d.defects.add(defect(d.packages[0].source.name, -1, errTooMany))
+		d.defects.Add(owner.Defect(d.packages[0].source.name, -1, errTooMany))
 	}
 	return out, nil
 }

@@ -62,11 +62,11 @@ func (d *Database) Changelog(p owner.Package, after string) (owner.Changelog, er
 			r.Close()
 		}
 		if err != nil {
-			cause = defect(name, -1, err)
+			cause = owner.Defect(name, -1, err)
 			if oe := (*owner.Error)(nil); errors.As(err, &oe) {
 				cause = oe
 			}
-			d.defects.add(cause)
+			d.defects.Add(cause)
 		}
 		if out.Complete {
 			break
@@ -126,7 +126,7 @@ func (w *window) read(c *changelogReader) error {
 		if !w.found {
 			newer, err := Compare(ver, w.installed)
 			if err != nil {
-				return defect(c.name, c.in.start, err)
+				return owner.Defect(c.name, c.in.Start, err)
 			}
 			switch {
 			case newer > 0:
@@ -139,14 +139,14 @@ func (w *window) read(c *changelogReader) error {
 		}
 		order, err := Compare(ver, w.after)
 		if err != nil {
-			return defect(c.name, c.in.start, err)
+			return owner.Defect(c.name, c.in.Start, err)
 		}
 		if order <= 0 {
 			w.out.Complete = true
 			return nil
 		}
 		if len(w.out.Entries) == maxEntries {
-			return defect(c.name, c.in.start, errEntries)
+			return owner.Defect(c.name, c.in.Start, errEntries)
 		}
 		w.out.Entries = append(w.out.Entries, c.entry())
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 func showChangelog(c owner.Changelog) string {
@@ -86,7 +87,7 @@ func TestDamagedChangelog(t *testing.T) {
 		{"bad checksum", "changelog.Debian.gz", gzipped(first)[:len(gzipped(first))-8] + "xxxxxxxx", "3-1 low [CVE-2026-0001]; complete false", "/usr/share/doc/a/changelog.Debian.gz: offset"},
 		{"not gzip", "changelog.Debian.gz", first, "", "/usr/share/doc/a/changelog.Debian.gz: gzip: invalid header"},
 		{"bad header", "changelog.Debian", first + "a (2\x1b[31m) unstable; urgency=low\n\n  * CVE-2026-0002\n", "3-1 low [CVE-2026-0001]; complete false", "offset 57: changelog entry has no valid version"},
-		{"long line", "changelog.Debian", first + strings.Repeat("x", maxLine+1) + "\n" + rest, "3-1 low [CVE-2026-0001]; complete false", "offset 57: line is too long"},
+		{"long line", "changelog.Debian", first + strings.Repeat("x", lines.Max+1) + "\n" + rest, "3-1 low [CVE-2026-0001]; complete false", "offset 57: line is too long"},
 		{"bomb", "changelog.Debian.gz", gzipped(first + strings.Repeat("  * again\n", 7<<20)), "3-1 low [CVE-2026-0001]; complete false", "larger than allowed"},
 	}
 	for _, tt := range tests {

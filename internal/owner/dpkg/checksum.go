@@ -28,25 +28,25 @@ var (
 func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 	r, ok := d.find(o.Package.Name, o.Package.Arch)
 	if !ok {
-		return owner.Checksum{}, false, defect(admin, -1, errUnknown)
+		return owner.Checksum{}, false, owner.Defect(admin, -1, errUnknown)
 	}
 	name, content, err := d.readSums(r)
 	if errors.Is(err, fs.ErrNotExist) {
 		return owner.Checksum{}, false, nil
 	}
 	if err != nil {
-		return owner.Checksum{}, false, defect(name, -1, err)
+		return owner.Checksum{}, false, owner.Defect(name, -1, err)
 	}
 	sum, ok, err := findSum(name, content, o.Path)
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	if !ok {
 		return owner.Checksum{}, false, nil
 	}
 	info, err := d.root.Stat(name)
 	if err != nil {
-		return owner.Checksum{}, false, defect(name, -1, err)
+		return owner.Checksum{}, false, owner.Defect(name, -1, err)
 	}
 	return owner.Checksum{Hash: crypto.MD5, Sum: sum, RecordedAt: info.Ctime}, true, nil
 }
@@ -71,7 +71,7 @@ func findSum(name string, content []byte, path string) (sum string, ok bool, fir
 			line = line[:end]
 		}
 		if !validSum(line) {
-			first = keepFirst(first, defect(name, int64(off), errSum))
+			first = keepFirst(first, owner.Defect(name, int64(off), errSum))
 		} else if string(sumPath(line)) == path {
 			return strings.ToLower(string(line[:32])), true, first
 		}

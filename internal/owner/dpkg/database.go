@@ -25,6 +25,7 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/merged"
 )
 
 const (
@@ -68,8 +69,8 @@ type Database struct {
 	root       Root
 	packages   []record // those that may own files
 	diversions []diversion
-	merged     []alias
-	defects    defects
+	merged     []merged.Alias
+	defects    owner.Defects
 	lookup     lookup
 	named      map[string]bool // packages that have a stanza, in whatever state
 	orphans    sync.Once
@@ -84,7 +85,7 @@ type Database struct {
 // status file nor a status.d directory, and an *owner.Error if what it has
 // cannot be read at all; lesser damage is told by Problems.
 func Open(root Root) (*Database, error) {
-	d := &Database{root: root}
+	d := &Database{root: root, defects: owner.Defects{Database: admin}}
 	var s stanzas
 	found, err := d.readStatus(&s)
 	if err != nil {
@@ -95,7 +96,7 @@ func Open(root Root) (*Database, error) {
 		if !found {
 			return nil, err
 		}
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	if !found && !foundDir {
 		return nil, owner.ErrNoDatabase
@@ -105,12 +106,12 @@ func Open(root Root) (*Database, error) {
 		d.named[r.Name] = true
 	}
 	if d.packages = s.owning(); len(d.packages) == 0 {
-		d.defects.add(defect(admin+"status", 0, errEmpty))
+		d.defects.Add(owner.Defect(admin+"status", 0, errEmpty))
 	}
 	if err := d.readDiversions(); err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
-	d.merged = mergedDirectories(root)
+	d.merged = merged.Directories(root, mergeable())
 	return d, nil
 }
 
@@ -127,7 +128,7 @@ func (d *Database) Packages() []owner.Package {
 
 // Problems returns the defects that were met so far, each an *owner.Error and
 // each once. Everything beside them was read.
-func (d *Database) Problems() []error { return d.defects.all() }
+func (d *Database) Problems() []error { return d.defects.All() }
 
 // readStatus reads the status file and then, as dpkg itself does, the stanzas
 // in updates, which a dpkg that runs or died has not merged yet
@@ -139,13 +140,13 @@ func (d *Database) readStatus(s *stanzas) (found bool, err error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, defect(name, -1, err)
+		return false, owner.Defect(name, -1, err)
 	}
 	d.parseStanzas(s, content, source{file: name})
 
 	names, err := d.list(admin + "updates")
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 		return true, nil
 	}
 	for _, n := range names {
@@ -158,7 +159,7 @@ func (d *Database) readStatus(s *stanzas) (found bool, err error) {
 			continue // merged meanwhile
 		}
 		if err != nil {
-			d.defects.add(defect(name, -1, err))
+			d.defects.Add(owner.Defect(name, -1, err))
 			continue
 		}
 		d.parseStanzas(s, content, source{file: name, override: true})
@@ -184,7 +185,7 @@ func (d *Database) readStatusDir(s *stanzas) (found bool, err error) {
 		name := dir + "/" + n
 		content, err := d.root.ReadFile(name, maxStanza)
 		if err != nil {
-			d.defects.add(defect(name, -1, err))
+			d.defects.Add(owner.Defect(name, -1, err))
 			continue
 		}
 		d.parseStanzas(s, content, source{file: name, control: true})
@@ -194,7 +195,7 @@ func (d *Database) readStatusDir(s *stanzas) (found bool, err error) {
 
 func (d *Database) parseStanzas(s *stanzas, content []byte, src source) {
 	for err := range s.parse(content, src) {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 }
 
@@ -205,7 +206,7 @@ func (d *Database) readDiversions() error {
 		return nil
 	}
 	if err != nil {
-		return defect(name, -1, err)
+		return owner.Defect(name, -1, err)
 	}
 	d.diversions, err = parseDiversions(name, bytes.NewReader(content))
 	return err
@@ -218,10 +219,10 @@ func (d *Database) list(dir string) ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, defect(dir, -1, err)
+		return nil, owner.Defect(dir, -1, err)
 	}
 	if len(names) == maxNames {
-		d.defects.add(defect(dir, -1, errTooMany))
+		d.defects.Add(owner.Defect(dir, -1, errTooMany))
 	}
 	slices.Sort(names)
 	return names, nil
@@ -232,7 +233,7 @@ func (d *Database) list(dir string) ([]string, error) {
 func (d *Database) findOrphans() {
 	names, err := d.list(admin + "info")
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 		return
 	}
 	for _, n := range names {
@@ -241,7 +242,7 @@ func (d *Database) findOrphans() {
 			continue
 		}
 		if name, _, _ := strings.Cut(stem, ":"); !d.named[name] {
-			d.defects.add(defect(admin+"info/"+n, -1, errOrphan))
+			d.defects.Add(owner.Defect(admin+"info/"+n, -1, errOrphan))
 			return
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 // maxDiversions bounds the diversions of one root.
@@ -33,15 +34,15 @@ func parseDiversions(name string, r io.Reader) ([]diversion, error) {
 		out   []diversion
 		first error
 		seen  = make(map[string]bool)
-		in    = newLines(r, maxStatus)
+		in    = lines.New(r, maxStatus)
 	)
 	for {
 		var triple [3]string
 		var start int64
 		for i := range triple {
-			line, err := in.read()
+			line, err := in.Read()
 			if i == 0 {
-				start = in.start
+				start = in.Start
 			}
 			if err == io.EOF && i == 0 {
 				return out, first
@@ -51,7 +52,7 @@ func parseDiversions(name string, r io.Reader) ([]diversion, error) {
 			}
 			// After any of these, what is which line of a triple is unknown.
 			if err != nil {
-				return out, keepFirst(first, defect(name, start, err))
+				return out, keepFirst(first, owner.Defect(name, start, err))
 			}
 			triple[i] = string(line)
 		}
@@ -61,13 +62,13 @@ func parseDiversions(name string, r io.Reader) ([]diversion, error) {
 		}
 		switch {
 		case d.from == "" || d.to == "" || d.from[0] != '/' || d.to[0] != '/':
-			first = keepFirst(first, defect(name, start, errDiversionPath))
+			first = keepFirst(first, owner.Defect(name, start, errDiversionPath))
 			continue
 		case seen[d.from] || seen[d.to]:
-			first = keepFirst(first, defect(name, start, errDiversionTwo))
+			first = keepFirst(first, owner.Defect(name, start, errDiversionTwo))
 			continue
 		case len(out) == maxDiversions:
-			return out, keepFirst(first, defect(name, start, errTooMany))
+			return out, keepFirst(first, owner.Defect(name, start, errTooMany))
 		}
 		seen[d.from], seen[d.to] = true, true
 		out = append(out, d)

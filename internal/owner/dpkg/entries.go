@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 const (
@@ -28,7 +29,7 @@ var (
 // top, which is the newest, down.
 type changelogReader struct {
 	name string
-	in   *lines
+	in   *lines.Reader
 	// next is the entry whose header has been read already.
 	next *owner.Entry
 	seen map[string]struct{}
@@ -36,7 +37,7 @@ type changelogReader struct {
 }
 
 func newChangelogReader(name string, r io.Reader) *changelogReader {
-	return &changelogReader{name: name, in: newLines(r, maxChangelog), seen: make(map[string]struct{})}
+	return &changelogReader{name: name, in: lines.New(r, maxChangelog), seen: make(map[string]struct{})}
 }
 
 // header returns the version of the next entry, so that a caller can stop
@@ -88,7 +89,7 @@ func (c *changelogReader) entry() owner.Entry {
 }
 
 func (c *changelogReader) line() ([]byte, error) {
-	line, err := c.in.read()
+	line, err := c.in.Read()
 	if err == io.EOF {
 		c.end = io.EOF
 	} else if err != nil {
@@ -97,7 +98,7 @@ func (c *changelogReader) line() ([]byte, error) {
 	return line, err
 }
 
-func (c *changelogReader) fail(err error) { c.end = defect(c.name, c.in.start, err) }
+func (c *changelogReader) fail(err error) { c.end = owner.Defect(c.name, c.in.Start, err) }
 
 // parseHeader parses "source (version) distributions; urgency=medium, k=v".
 // is says that the line is meant as a header, ok that it is one.
@@ -141,12 +142,12 @@ func urgency(v []byte) string {
 // appendCVEs adds the ids in a line that the entry does not have yet.
 func (c *changelogReader) appendCVEs(ids []string, line []byte) []string {
 	for {
-		id, rest := nextCVE(line)
+		id, rest := owner.NextCVE(line)
 		if id == nil {
 			return ids
 		}
 		line = rest
-		var buf [maxID]byte
+		var buf [owner.MaxCVE]byte
 		upper := append(buf[:0], "CVE"...)
 		upper = append(upper, id[3:]...)
 		if _, have := c.seen[string(upper)]; have {
@@ -160,41 +161,4 @@ func (c *changelogReader) appendCVEs(ids []string, line []byte) []string {
 		c.seen[s] = struct{}{}
 		ids = append(ids, s)
 	}
-}
-
-// maxID is the length of the longest CVE id: 19 digits after the year
-// (CVE record format, cveId).
-const maxID = len("CVE-2026-") + 19
-
-// nextCVE finds the first CVE id in b, "CVE-", four digits, "-" and four to
-// nineteen digits, whatever the case, and what follows it; nil if there is
-// none.
-func nextCVE(b []byte) (id, rest []byte) {
-	for {
-		i := bytes.IndexByte(b, '-')
-		if i < 0 {
-			return nil, nil
-		}
-		if i < 3 || !bytes.EqualFold(b[i-3:i], []byte("CVE")) {
-			b = b[i+1:]
-			continue
-		}
-		b = b[i-3:]
-		end := len("CVE-2026-")
-		if countDigits(b[len("CVE-"):]) == 4 && len(b) > end && b[end-1] == '-' {
-			if n := countDigits(b[end:]); n >= 4 && end+n <= maxID {
-				return b[:end+n], b[end+n:]
-			}
-		}
-		b = b[len("CVE-"):]
-	}
-}
-
-func countDigits(b []byte) int {
-	for i, c := range b {
-		if !isDigit(c) {
-			return i
-		}
-	}
-	return len(b)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
 )
 
 // checkDefect holds that a defect names the file and a place in it.
@@ -131,7 +132,7 @@ func FuzzLog(f *testing.F) {
 			return
 		}
 		content = append(content, "\n2026-01-02 10:00:00 upgrade sentinel:amd64 1 2\n2026-01-02 10:00:01 status unpacked sentinel:amd64 2\n"...)
-		got, size, err := parseLog("f", bytes.NewReader(content), clock{time.UTC}, maxLog)
+		got, size, err := parseLog("f", bytes.NewReader(content), clock.Clock{Zone: time.UTC}, maxLog)
 		checkDefect(t, err, len(content))
 		if size != int64(len(content)) {
 			t.Errorf("read %d of %d bytes", size, len(content))
@@ -181,7 +182,7 @@ func FuzzChangelog(f *testing.F) {
 			}
 			for _, id := range e.CVEs {
 				number, ok := strings.CutPrefix(id, "CVE-")
-				if !ok || len(id) < len("CVE-2026-0001") || len(id) > maxID || strings.Trim(number, "0123456789") != "-" {
+				if !ok || len(id) < len("CVE-2026-0001") || len(id) > owner.MaxCVE || strings.Trim(number, "0123456789") != "-" {
 					t.Errorf("id %q", id)
 				}
 			}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
 )
 
 const (
@@ -57,9 +58,9 @@ func (d *Database) readLogs() ([]owner.Change, error) {
 	if len(logs) == 0 {
 		return nil, nil
 	}
-	clock, err := readClock(d.root)
+	zone, err := clock.Read(d.root)
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	var (
 		byLog  [][]owner.Change // newest first, so that old bulk cannot hide what is new
@@ -70,7 +71,7 @@ func (d *Database) readLogs() ([]owner.Change, error) {
 	for _, n := range logs {
 		name := logDir + "/" + n
 		if budget <= 0 {
-			d.defects.add(defect(name, -1, errLogsSize))
+			d.defects.Add(owner.Defect(name, -1, errLogsSize))
 			break
 		}
 		r, err := d.openText(name)
@@ -78,14 +79,14 @@ func (d *Database) readLogs() ([]owner.Change, error) {
 			continue // rotated meanwhile
 		}
 		if err != nil {
-			last = defect(name, -1, err)
-			d.defects.add(last)
+			last = owner.Defect(name, -1, err)
+			d.defects.Add(last)
 			continue
 		}
-		changes, size, err := parseLog(name, r, clock, min(budget, maxLog))
+		changes, size, err := parseLog(name, r, zone, min(budget, maxLog))
 		r.Close()
 		if err != nil {
-			d.defects.add(err)
+			d.defects.Add(err)
 		}
 		byLog = append(byLog, changes)
 		budget -= size

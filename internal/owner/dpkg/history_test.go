@@ -4,13 +4,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 // tzif makes a TZif file (RFC 9636) of which all is in the footer.
@@ -124,21 +125,21 @@ nonsense
 2026-01-01 10:00:00 upgrade a:amd64 1
 2026-01-01 10:00:00 upgrade b:amd64 1 2
 `, `b:amd64 "1">"2" 2026-01-01 10:00:00..?`, "/var/log/dpkg.log: offset 0: not a line"},
-		{"long line", "2026-01-01 10:00:00 " + strings.Repeat("x", 3*maxLine) + "\n2026-01-01 10:00:00 upgrade b:amd64 1 2\n",
+		{"long line", "2026-01-01 10:00:00 " + strings.Repeat("x", 3*lines.Max) + "\n2026-01-01 10:00:00 upgrade b:amd64 1 2\n",
 			`b:amd64 "1">"2" 2026-01-01 10:00:00..?`, "/var/log/dpkg.log: offset 0: not a line"},
 		{"too large", "2026-01-01 10:00:00 upgrade b:amd64 1 2\n" + strings.Repeat("2026-01-01 10:00:00 startup archives unpack\n", 1<<14),
 			`b:amd64 "1">"2" 2026-01-01 10:00:00..?`, "larger than allowed"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, size, err := parseLog("var/log/dpkg.log", strings.NewReader(strings.TrimPrefix(tt.log, "\n")), clock{time.UTC}, 1<<18)
+			got, size, err := parseLog("var/log/dpkg.log", strings.NewReader(strings.TrimPrefix(tt.log, "\n")), clock.Clock{Zone: time.UTC}, 1<<18)
 			if s := strings.Join(show(got), "\n"); s != tt.want {
 				t.Errorf("got %s, want %s", s, tt.want)
 			}
 			if (err == nil) != (tt.problem == "") || err != nil && !strings.Contains(err.Error(), tt.problem) {
 				t.Errorf("error %v, want %q", err, tt.problem)
 			}
-			if size > 1<<18+maxLine {
+			if size > 1<<18+lines.Max {
 				t.Errorf("read %d bytes", size)
 			}
 		})
@@ -149,7 +150,7 @@ func TestClock(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "usr/share/zoneinfo/Europe/Berlin", tzif(berlin))
 	link(t, dir, "etc/localtime", "/usr/share/zoneinfo/Europe/Berlin")
-	c, err := readClock(openRoot(t, dir))
+	c, err := clock.Read(openRoot(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestClock(t *testing.T) {
 		{"2026-03-29 03:00:00", "2026-03-29 01:00:00", "2026-03-29 01:00:00"},
 	}
 	for _, tt := range tests {
-		a, b, ok := c.bounds([]byte(tt.stamp))
+		a, b, ok := c.Stamp([]byte(tt.stamp))
 		if !ok || a.Format(time.DateTime) != tt.earliest || b.Format(time.DateTime) != tt.latest {
 			t.Errorf("%s is %v to %v, want %s to %s", tt.stamp, a, b, tt.earliest, tt.latest)
 		}
@@ -172,12 +173,12 @@ func TestClock(t *testing.T) {
 
 	dir = t.TempDir()
 	write(t, dir, "etc/localtime", "not a zone")
-	if c, err := readClock(openRoot(t, dir)); err == nil || c.zone != time.UTC {
-		t.Errorf("damaged zone: %v, %v", c.zone, err)
+	if c, err := clock.Read(openRoot(t, dir)); err == nil || c.Zone != time.UTC {
+		t.Errorf("damaged zone: %v, %v", c.Zone, err)
 	}
 	link(t, dir, "etc/none/localtime", "/usr/share/zoneinfo/Europe/Berlin")
-	if c, err := readClock(openRoot(t, dir+"/etc/none")); err != nil || c.zone != time.UTC {
-		t.Errorf("no zone: %v, %v", c.zone, err)
+	if c, err := clock.Read(openRoot(t, dir+"/etc/none")); err != nil || c.Zone != time.UTC {
+		t.Errorf("no zone: %v, %v", c.Zone, err)
 	}
 }
 
@@ -238,22 +239,4 @@ func TestDamagedLogs(t *testing.T) {
 			t.Errorf("history %v, want an error", got)
 		}
 	})
-}
-
-func TestLines(t *testing.T) {
-	long := strings.Repeat("x", maxLine)
-	in := newLines(strings.NewReader("a\n\n"+long+"y\nb"), 1<<20)
-	type result struct {
-		line  string
-		err   error
-		start int64
-		whole bool
-	}
-	want := []result{{"a", nil, 0, true}, {"", nil, 2, true}, {"", errLongLine, 3, true}, {"b", nil, 3 + maxLine + 2, false}, {"", io.EOF, 4 + maxLine + 2, false}}
-	for i, w := range want {
-		line, err := in.read()
-		if got := (result{string(line), err, in.start, in.terminated}); got != w {
-			t.Errorf("line %d: %.20q %v %d %v, want %.20q %v %d %v", i, got.line, got.err, got.start, got.whole, w.line, w.err, w.start, w.whole)
-		}
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 const (
@@ -110,8 +111,8 @@ func (d *Database) eachList(some map[*record]bool, visit func(r *record, l list)
 			continue
 		}
 		if err != nil {
-			last = defect(name, -1, err)
-			d.defects.add(last)
+			last = owner.Defect(name, -1, err)
+			d.defects.Add(last)
 			if err == errListsSize {
 				return nil
 			}
@@ -120,7 +121,7 @@ func (d *Database) eachList(some map[*record]bool, visit func(r *record, l list)
 		buf = content[:0]
 		read++
 		if n := len(content); n > 0 && content[n-1] != '\n' && r.control == "" {
-			d.defects.add(defect(name, int64(n), errNoNewline))
+			d.defects.Add(owner.Defect(name, int64(n), errNoNewline))
 		}
 		visit(r, list{content, r.control != ""})
 	}

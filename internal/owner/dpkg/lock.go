@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 // lockFiles are what whoever changes the database holds locked, relative to
@@ -46,7 +47,7 @@ func Busy(root *file.Root) (bool, error) {
 			return true, nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && first == nil {
-			first = defect(admin+n, -1, err)
+			first = owner.Defect(admin+n, -1, err)
 		}
 	}
 	return false, first

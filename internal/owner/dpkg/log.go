@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 // settle bounds how long after "status unpacked" dpkg may still be removing
@@ -24,10 +26,13 @@ type change struct {
 	prelude bool
 }
 
+// stampLen is the length of a log line's time: "2006-01-02 15:04:05".
+const stampLen = len(time.DateTime)
+
 // logParser is the state of parsing one log. A run of dpkg writes to one file
 // even when that is rotated meanwhile, so no change spans two.
 type logParser struct {
-	clock   clock
+	clock   clock.Clock
 	changes []*change
 	open    map[string]*change // by NAME:ARCH; not finished yet
 	settled *change            // finished by the line before
@@ -47,23 +52,23 @@ type logParser struct {
 // of which the log says that it was undone is dropped. Lines that are
 // malformed are skipped; the first one is the error, an *owner.Error with the
 // name. size is how much was read.
-func parseLog(name string, r io.Reader, c clock, limit int64) (out []owner.Change, size int64, first error) {
+func parseLog(name string, r io.Reader, c clock.Clock, limit int64) (out []owner.Change, size int64, first error) {
 	h := logParser{clock: c, open: make(map[string]*change)}
-	in := newLines(r, limit)
+	in := lines.New(r, limit)
 	for {
-		line, err := in.read()
+		line, err := in.Read()
 		if err == io.EOF {
 			break
 		}
-		if err != nil && err != errLongLine {
-			first = keepFirst(first, defect(name, in.start, err))
+		if err != nil && err != lines.ErrLong {
+			first = keepFirst(first, owner.Defect(name, in.Start, err))
 			break
 		}
-		if err == nil && !in.terminated {
+		if err == nil && !in.Terminated {
 			break // being written
 		}
-		if err == errLongLine || !h.line(line) {
-			first = keepFirst(first, defect(name, in.start, errLogLine))
+		if err == lines.ErrLong || !h.line(line) {
+			first = keepFirst(first, owner.Defect(name, in.Start, errLogLine))
 		}
 	}
 	for _, ch := range h.changes {
@@ -71,7 +76,7 @@ func parseLog(name string, r io.Reader, c clock, limit int64) (out []owner.Chang
 			out = append(out, ch.Change)
 		}
 	}
-	return out, in.next, first
+	return out, in.Next, first
 }
 
 // line takes one line and reports whether it is one of a dpkg log.
@@ -83,7 +88,7 @@ func (h *logParser) line(line []byte) bool {
 	action, rest, _ := bytes.Cut(line[stampLen+1:], []byte(" "))
 	if ch := h.settled; ch != nil {
 		h.settled = nil
-		if _, latest, ok := h.clock.bounds(stamp); ok && latest.Sub(ch.End) < settle {
+		if _, latest, ok := h.clock.Stamp(stamp); ok && latest.Sub(ch.End) < settle {
 			ch.End = later(ch.End, latest.Add(time.Second))
 		}
 	}
@@ -105,7 +110,7 @@ func (h *logParser) begin(stamp []byte, action string, rest []byte) bool {
 	if !ok {
 		return false
 	}
-	begin, _, ok := h.clock.bounds(stamp)
+	begin, _, ok := h.clock.Stamp(stamp)
 	if !ok {
 		return false
 	}
@@ -165,7 +170,7 @@ func (h *logParser) status(stamp, rest []byte) bool {
 	if !done {
 		return true
 	}
-	_, end, ok := h.clock.bounds(stamp)
+	_, end, ok := h.clock.Stamp(stamp)
 	if !ok {
 		return false
 	}

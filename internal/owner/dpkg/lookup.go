@@ -84,7 +84,7 @@ func (d *Database) makeLookup() bool {
 	for i := range d.packages {
 		numbers[&d.packages[i]] = uint64(i)
 	}
-	defects := len(d.defects.all())
+	defects := len(d.defects.All())
 	err := d.eachList(nil, func(r *record, l list) {
 		number := numbers[r]
 		l.scan(nil, func(path []byte) {
@@ -93,7 +93,7 @@ func (d *Database) makeLookup() bool {
 			}
 		})
 	})
-	if err != nil || len(x.entries) == maxLookup || len(d.defects.all()) != defects {
+	if err != nil || len(x.entries) == maxLookup || len(d.defects.All()) != defects {
 		return false
 	}
 	slices.Sort(x.entries)

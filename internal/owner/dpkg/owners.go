@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/merged"
 )
 
 // maxProviders bounds the answers for one base name.
@@ -46,7 +47,7 @@ func (d *Database) meanings(paths []string, wanted *tails) map[string][]meaning 
 		if !strings.HasPrefix(p, "/") || len(p) == 1 {
 			continue
 		}
-		for _, spelled := range spellings(p, d.merged) {
+		for _, spelled := range merged.Spellings(p, d.merged) {
 			add(spelled, meaning{path: p, diverted: from[spelled]})
 			if v := to[spelled]; v != nil {
 				add(v.from, meaning{path: p, diverted: v, moved: true})
@@ -190,7 +191,7 @@ func (d *Database) Providers(bases []string) (map[string][]owner.Owned, error) {
 		}
 	})
 	if tooMany {
-		d.defects.add(defect(admin+"info", -1, errTooMany))
+		d.defects.Add(owner.Defect(admin+"info", -1, errTooMany))
 	}
 	if err != nil {
 		return nil, err

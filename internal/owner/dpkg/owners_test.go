@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 func TestOwners(t *testing.T) {
@@ -180,7 +181,7 @@ func TestDamage(t *testing.T) {
 		{"cut diversions", "diversions", "/a\n/b\nc\n/d\n", "/var/lib/dpkg/diversions: offset 8: diversion is not three"},
 		{"relative diversion", "diversions", "a\n/b\nc\n", "/var/lib/dpkg/diversions: offset 0: diversion of or to"},
 		{"diverted twice", "diversions", "/a\n/b\nc\n/a\n/e\nf\n", "/var/lib/dpkg/diversions: offset 8: path is in a second"},
-		{"long diversion", "diversions", strings.Repeat("x", maxLine+1) + "\n/b\nc\n", "/var/lib/dpkg/diversions: offset 0: line is too long"},
+		{"long diversion", "diversions", strings.Repeat("x", lines.Max+1) + "\n/b\nc\n", "/var/lib/dpkg/diversions: offset 0: line is too long"},
 		{"bad update", "updates/0001", "nonsense\n", "/var/lib/dpkg/updates/0001: offset 0: line is neither"},
 	}
 	for _, tt := range tests {

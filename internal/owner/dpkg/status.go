@@ -58,7 +58,7 @@ func (s *stanzas) parse(content []byte, src source) iter.Seq[*owner.Error] {
 			start = -1 // offset of the stanza, -1 outside one
 			ok    = true
 		)
-		report := func(off int, err error) { ok = ok && yield(defect(src.file, int64(off), err)) }
+		report := func(off int, err error) { ok = ok && yield(owner.Defect(src.file, int64(off), err)) }
 		flush := func() {
 			if start >= 0 {
 				s.add(&r, src, func(err error) { report(start, err) })

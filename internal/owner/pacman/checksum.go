@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 // maxMtree bounds an mtree file, in uncompressed bytes; that of a package of 100,000
@@ -30,7 +31,7 @@ var (
 func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 	r, ok := d.find(o.Package)
 	if !ok {
-		return owner.Checksum{}, false, defect(local, -1, errUnknown)
+		return owner.Checksum{}, false, owner.Defect(local, -1, errUnknown)
 	}
 	name := r.dir + "mtree"
 	m, err := d.openMtree(r)
@@ -38,8 +39,8 @@ func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 		return owner.Checksum{}, false, nil
 	}
 	if err != nil {
-		err := defect(name, -1, err)
-		d.defects.add(err)
+		err := owner.Defect(name, -1, err)
+		d.defects.Add(err)
 		return owner.Checksum{}, false, err
 	}
 	defer m.Close()
@@ -50,12 +51,12 @@ func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 			return owner.Checksum{}, false, nil
 		}
 		if err == errMtree {
-			d.defects.add(defect(name, m.in.start, err))
+			d.defects.Add(owner.Defect(name, m.in.Start, err))
 			continue
 		}
 		if err != nil {
-			err := defect(name, m.in.next, err)
-			d.defects.add(err)
+			err := owner.Defect(name, m.in.Next, err)
+			d.defects.Add(err)
 			return owner.Checksum{}, false, err
 		}
 		if e.path != want {
@@ -67,7 +68,7 @@ func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 		}
 		info, err := d.root.Stat(name)
 		if err != nil {
-			return owner.Checksum{}, false, defect(name, -1, err)
+			return owner.Checksum{}, false, owner.Defect(name, -1, err)
 		}
 		sum.RecordedAt = info.Ctime
 		return sum, true, nil
@@ -83,7 +84,7 @@ func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 type mtree struct {
 	f    *os.File
 	z    *gzip.Reader
-	in   *lines
+	in   *lines.Reader
 	kind string // of entries that say none
 }
 
@@ -107,7 +108,7 @@ func (d *Database) openMtree(r *record) (*mtree, error) {
 		f.Close()
 		return nil, err
 	}
-	return &mtree{f: f, z: z, in: newLines(z, maxMtree), kind: "file"}, nil
+	return &mtree{f: f, z: z, in: lines.New(z, maxMtree), kind: "file"}, nil
 }
 
 func (m *mtree) Close() error { return errors.Join(m.z.Close(), m.f.Close()) }
@@ -116,14 +117,14 @@ func (m *mtree) Close() error { return errors.Join(m.z.Close(), m.f.Close()) }
 // every other error is final, io.EOF at the end.
 func (m *mtree) next() (mtreeEntry, error) {
 	for {
-		line, err := m.in.read()
-		if err == errLongLine {
+		line, err := m.in.Read()
+		if err == lines.ErrLong {
 			return mtreeEntry{}, errMtree
 		}
 		if err != nil {
 			return mtreeEntry{}, err
 		}
-		if !m.in.terminated {
+		if !m.in.Terminated {
 			return mtreeEntry{}, io.ErrUnexpectedEOF
 		}
 		words := strings.Fields(string(line))

@@ -245,7 +245,7 @@ func TestBomb(t *testing.T) {
 // providers are told up to another.
 func TestMany(t *testing.T) {
 	d := &Database{root: manyRoot{}}
-	if got, err := Open(d.root); err != nil || !errors.Is(got.Problems()[0], errTooMany) || len(got.Problems()) > maxDefects+1 {
+	if got, err := Open(d.root); err != nil || !errors.Is(got.Problems()[0], errTooMany) || len(got.Problems()) > owner.MaxDefects+1 {
 		t.Errorf("%v, %v", got, err)
 	}
 	dir := t.TempDir()

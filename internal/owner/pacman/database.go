@@ -23,6 +23,7 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/merged"
 )
 
 const (
@@ -61,8 +62,8 @@ type Root interface {
 type Database struct {
 	root     Root
 	packages []record // by name
-	merged   []alias
-	defects  defects
+	merged   []merged.Alias
+	defects  owner.Defects
 
 	indexOnce sync.Once
 	index     index
@@ -86,20 +87,20 @@ type record struct {
 // Problems. A package whose entry has no desc yet is being installed, or was when
 // pacman died: nothing is known of its files.
 func Open(root Root) (*Database, error) {
-	d := &Database{root: root}
+	d := &Database{root: root, defects: owner.Defects{Database: local}}
 	// A file beside the entries may be there as well.
 	names, err := root.ReadDir(local, maxPackages)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, owner.ErrNoDatabase
 	}
 	if err != nil {
-		return nil, defect(local, -1, err)
+		return nil, owner.Defect(local, -1, err)
 	}
 	if len(names) == maxPackages {
-		d.defects.add(defect(local, -1, errTooMany))
+		d.defects.Add(owner.Defect(local, -1, errTooMany))
 	}
 	if err := checkFormat(root); err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	slices.Sort(names)
 	for _, n := range names {
@@ -110,9 +111,9 @@ func Open(root Root) (*Database, error) {
 	}
 	d.dropOlder()
 	if len(d.packages) == 0 {
-		d.defects.add(defect(local, -1, errEmpty))
+		d.defects.Add(owner.Defect(local, -1, errEmpty))
 	}
-	d.merged = mergedDirectories(root)
+	d.merged = merged.Directories(root, mergeable())
 	return d, nil
 }
 
@@ -120,10 +121,10 @@ func checkFormat(root Root) error {
 	name := local + "ALPM_DB_VERSION"
 	content, err := root.ReadFile(name, maxVersionFile)
 	if err != nil {
-		return defect(name, -1, err)
+		return owner.Defect(name, -1, err)
 	}
 	if string(bytes.TrimSpace(content)) != formatVersion {
-		return defect(name, 0, errFormat)
+		return owner.Defect(name, 0, errFormat)
 	}
 	return nil
 }
@@ -133,12 +134,12 @@ func (d *Database) readEntry(entry string) {
 	dir := local + entry + "/"
 	name, version, ok := splitEntry(entry)
 	if !ok {
-		d.defects.add(defect(local+entry, -1, errEntry))
+		d.defects.Add(owner.Defect(local+entry, -1, errEntry))
 		return
 	}
 	content, err := d.root.ReadFile(dir+"desc", maxDesc)
 	if err != nil {
-		d.defects.add(defect(dir+"desc", -1, err))
+		d.defects.Add(owner.Defect(dir+"desc", -1, err))
 		return
 	}
 	r := record{
@@ -146,7 +147,7 @@ func (d *Database) readEntry(entry string) {
 		dir:     dir,
 	}
 	for _, err := range parseDesc(dir+"desc", content, &r) {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	d.packages = append(d.packages, r)
 }
@@ -159,7 +160,7 @@ func (d *Database) dropOlder() {
 	})
 	d.packages = slices.CompactFunc(d.packages, func(a, b record) bool {
 		if a.Name == b.Name {
-			d.defects.add(defect(b.dir, -1, errTwice))
+			d.defects.Add(owner.Defect(b.dir, -1, errTwice))
 		}
 		return a.Name == b.Name
 	})
@@ -176,7 +177,7 @@ func (d *Database) Packages() []owner.Package {
 
 // Problems returns the defects that were met so far, each an *owner.Error and
 // each once. Everything beside them was read.
-func (d *Database) Problems() []error { return d.defects.all() }
+func (d *Database) Problems() []error { return d.defects.All() }
 
 // find returns the record of a package that Packages returned.
 func (d *Database) find(p owner.Package) (*record, bool) {

@@ -77,14 +77,14 @@ func sections(name string, content []byte, report func(*owner.Error)) iter.Seq[s
 			start := off
 			line, whole := next()
 			if !whole {
-				report(defect(name, int64(len(content)), errCut))
+				report(owner.Defect(name, int64(len(content)), errCut))
 				return
 			}
 			if len(line) == 0 {
 				continue
 			}
 			if len(line) < 3 || line[0] != '%' || line[len(line)-1] != '%' {
-				report(defect(name, int64(start), errSection))
+				report(owner.Defect(name, int64(start), errSection))
 				continue
 			}
 			open := true
@@ -94,7 +94,7 @@ func sections(name string, content []byte, report func(*owner.Error)) iter.Seq[s
 					line, whole := next()
 					if !whole {
 						open = false
-						report(defect(name, int64(len(content)), errCut))
+						report(owner.Defect(name, int64(len(content)), errCut))
 						off = len(content)
 						return
 					}
@@ -124,7 +124,7 @@ func parseDesc(name string, content []byte, r *record) []*owner.Error {
 	var hasName, hasVersion, hasArch bool
 	for s := range sections(name, content, func(err *owner.Error) {
 		cut = cut || err.Err == errCut
-		if len(out) < maxDefects {
+		if len(out) < owner.MaxDefects {
 			report(err)
 		}
 	}) {
@@ -140,12 +140,12 @@ func parseDesc(name string, content []byte, r *record) []*owner.Error {
 		case "NAME":
 			hasName = true
 			if string(line) != r.Name {
-				report(defect(name, int64(off), errMismatch))
+				report(owner.Defect(name, int64(off), errMismatch))
 			}
 		case "VERSION":
 			hasVersion = true
 			if string(line) != r.Version {
-				report(defect(name, int64(off), errMismatch))
+				report(owner.Defect(name, int64(off), errMismatch))
 			}
 		case "BASE":
 			if value := string(line); word(value) {
@@ -156,14 +156,14 @@ func parseDesc(name string, content []byte, r *record) []*owner.Error {
 			if value := string(line); word(value) {
 				r.Arch = value
 			} else {
-				report(defect(name, int64(off), errArch))
+				report(owner.Defect(name, int64(off), errArch))
 			}
 		case "INSTALLDATE":
 			r.installed, _ = strconv.ParseInt(string(line), 10, 64)
 		}
 	}
 	if !cut && len(out) == 0 && !(hasName && hasVersion && hasArch) {
-		report(defect(name, int64(len(content)), errLost))
+		report(owner.Defect(name, int64(len(content)), errLost))
 	}
 	return out
 }

@@ -68,7 +68,7 @@ func (d *Database) readLists() error {
 		}
 		read++
 		if len(d.index.files) == maxFiles {
-			d.defects.add(defect(r.dir+"files", -1, errTooMany))
+			d.defects.Add(owner.Defect(r.dir+"files", -1, errTooMany))
 			break
 		}
 		if size == 0 {
@@ -98,11 +98,11 @@ func (d *Database) readList(r *record, visit func(path []byte) bool) (size int, 
 	name := r.dir + "files"
 	content, err := d.root.ReadFile(name, maxList)
 	if err != nil {
-		err := defect(name, -1, err)
-		d.defects.add(err)
+		err := owner.Defect(name, -1, err)
+		d.defects.Add(err)
 		return 0, err
 	}
-	parseFiles(name, content, func(err *owner.Error) { d.defects.add(err) }, visit)
+	parseFiles(name, content, func(err *owner.Error) { d.defects.Add(err) }, visit)
 	return len(content), nil
 }
 
@@ -116,7 +116,7 @@ func parseFiles(name string, content []byte, report func(*owner.Error), visit fu
 		for off, line := range s.lines {
 			switch {
 			case !cleanRelative(bytes.TrimSuffix(line, []byte("/"))):
-				report(defect(name, int64(off), errPath))
+				report(owner.Defect(name, int64(off), errPath))
 			case line[len(line)-1] == '/':
 			case !visit(line):
 				return
@@ -140,7 +140,7 @@ func (d *Database) checkUnnamed(r *record) {
 			return
 		}
 		if e.kind != "dir" && !strings.HasPrefix(e.path, ".") {
-			d.defects.add(defect(r.dir+"files", 0, errUnnamed))
+			d.defects.Add(owner.Defect(r.dir+"files", 0, errUnnamed))
 			return
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 // checkDefect holds that a defect names the file and a place in it.
@@ -70,7 +72,7 @@ func FuzzMtree(f *testing.F) {
 	f.Add([]byte("/set type=dir\n/unset all\n./\\x\n./../a\n.\n\\"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		content = append(content, "\n./sentinel type=file sha256digest="+sum+"\n"...)
-		m := &mtree{in: newLines(bytes.NewReader(content), maxMtree), kind: "file"}
+		m := &mtree{in: lines.New(bytes.NewReader(content), maxMtree), kind: "file"}
 		found := false
 		for {
 			e, err := m.next()
@@ -123,7 +125,7 @@ func FuzzLog(f *testing.F) {
 			return
 		}
 		content = append(content, "\n[2026-01-02T10:00:00+0000] [ALPM] transaction started\n[2026-01-02T10:00:01+0000] [ALPM] upgraded sentinel (1-1 -> 2-1)\n"...)
-		got, err := parseLog("f", bytes.NewReader(content), clock{zone}, 0, maxLog)
+		got, err := parseLog("f", bytes.NewReader(content), clock.Clock{Zone: zone}, 0, maxLog)
 		if err != nil {
 			checkDefect(t, err, len(content))
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
 )
 
 const (
@@ -40,23 +41,23 @@ func (d *Database) readLog() ([]owner.Change, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, defect(logName, -1, err)
+		return nil, owner.Defect(logName, -1, err)
 	}
 	defer f.Close()
-	clock, err := readClock(d.root)
+	zone, err := clock.Read(d.root)
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	var base int64
 	if info, err := f.Stat(); err == nil && info.Size() > maxLog {
 		base = info.Size() - maxLog // what is left of the first line is ignored
 		if _, err := f.Seek(base, io.SeekStart); err != nil {
-			return nil, defect(logName, -1, err)
+			return nil, owner.Defect(logName, -1, err)
 		}
 	}
-	changes, err := parseLog(logName, f, clock, base, maxLog)
+	changes, err := parseLog(logName, f, zone, base, maxLog)
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	arch := make(map[string]string, len(d.packages))
 	for i := range d.packages {

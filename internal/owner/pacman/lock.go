@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 // lockName is the file that pacman makes before a transaction and removes after it.
@@ -32,10 +33,10 @@ func Busy(root *file.Root) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, defect(lockName, -1, err)
+		return false, owner.Defect(lockName, -1, err)
 	}
 	if !info.Regular() {
-		return false, defect(lockName, -1, file.ErrNotRegular)
+		return false, owner.Defect(lockName, -1, file.ErrNotRegular)
 	}
 	boot, err := bootTime()
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
+	"github.com/patchsensor/patchsensor/internal/owner/lines"
 )
 
 const (
@@ -44,27 +46,27 @@ type moment struct{ earliest, latest time.Time }
 // packages without a valid time are told by the error, an *owner.Error with the
 // name and the first such offset, to which base is added; others that are not
 // understood are what scripts printed.
-func parseLog(name string, r io.Reader, c clock, base, limit int64) (changes []owner.Change, first error) {
-	in := newLines(r, limit)
+func parseLog(name string, r io.Reader, c clock.Clock, base, limit int64) (changes []owner.Change, first error) {
+	in := lines.New(r, limit)
 	keep := func(err error) {
 		if first == nil {
-			first = defect(name, base+in.start, err)
+			first = owner.Defect(name, base+in.Start, err)
 		}
 	}
 	var since time.Time // when the files of the next package can begin to change
 	for {
-		line, err := in.read()
+		line, err := in.Read()
 		if err == io.EOF {
 			break
 		}
-		if err == errLongLine {
+		if err == lines.ErrLong {
 			continue
 		}
 		if err != nil {
 			keep(err)
 			break
 		}
-		if !in.terminated {
+		if !in.Terminated {
 			break // being written
 		}
 		stamp, text, ok := splitLine(line)
@@ -75,7 +77,7 @@ func parseLog(name string, r io.Reader, c clock, base, limit int64) (changes []o
 		if !isChange && !isMilestone(text) {
 			continue
 		}
-		at, ok := c.moment(string(stamp))
+		at, ok := momentOf(c, string(stamp))
 		if !ok {
 			if isChange {
 				keep(errStamp)
@@ -154,8 +156,8 @@ func parseChange(text []byte) (owner.Change, bool) {
 	return c, !two
 }
 
-// moment returns what a stamp can mean: stamps are rounded down.
-func (c clock) moment(stamp string) (moment, bool) {
+// momentOf returns what a stamp can mean: stamps are rounded down.
+func momentOf(c clock.Clock, stamp string) (moment, bool) {
 	// Nothing was installed before there was a pacman.
 	const firstYear = 2002
 	if t, err := time.Parse(stampZoned, stamp); err == nil {
@@ -165,6 +167,6 @@ func (c clock) moment(stamp string) (moment, bool) {
 	if err != nil || t.Year() < firstYear {
 		return moment{}, false
 	}
-	earliest, latest := c.bounds(t)
+	earliest, latest := c.Bounds(t)
 	return moment{earliest, latest.Add(time.Minute)}, true
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
 )
 
 func TestLogDamage(t *testing.T) {
@@ -24,7 +25,7 @@ func TestLogDamage(t *testing.T) {
 		{"a time that does not matter", "[yesterday] [ALPM] transaction started\n", -1},
 		{"a long line", "[2026-01-01T10:00:00+0000] [PACMAN] Running '" + strings.Repeat("x ", 1<<17) + "'\n", -1},
 	}
-	utc := clock{time.UTC}
+	utc := clock.Clock{Zone: time.UTC}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parseLog("f", strings.NewReader(tt.log+sound), utc, 0, maxLog)
@@ -53,7 +54,7 @@ func TestBounds(t *testing.T) {
 	log := "[2026-01-01T10:00:00+0000] [ALPM] installed a (1-1)\n" +
 		"[2026-01-02T10:00:00+0000] [ALPM] installed b (1-1)\n" +
 		"[2026-01-02T09:00:00+0000] [ALPM] installed c (1-1)\n" // the clock was set back
-	got, err := parseLog("f", strings.NewReader(log), clock{time.UTC}, 0, maxLog)
+	got, err := parseLog("f", strings.NewReader(log), clock.Clock{Zone: time.UTC}, 0, maxLog)
 	if err != nil || len(got) != 3 {
 		t.Fatal(got, err)
 	}
@@ -72,11 +73,11 @@ func TestLocalTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, ok := clock{zone}.moment("2015-10-25 02:30")
+	m, ok := momentOf(clock.Clock{Zone: zone}, "2015-10-25 02:30")
 	if want := time.Date(2015, 10, 25, 0, 30, 0, 0, time.UTC); !ok || !m.earliest.Equal(want) || !m.latest.Equal(want.Add(time.Hour+time.Minute)) {
 		t.Errorf("%+v, %v", m, ok)
 	}
-	m, ok = clock{zone}.moment("2015-07-25 02:30")
+	m, ok = momentOf(clock.Clock{Zone: zone}, "2015-07-25 02:30")
 	if want := time.Date(2015, 7, 25, 0, 30, 0, 0, time.UTC); !ok || !m.earliest.Equal(want) || !m.latest.Equal(want.Add(time.Minute)) {
 		t.Errorf("%+v, %v", m, ok)
 	}

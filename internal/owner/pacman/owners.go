@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/merged"
 )
 
 // maxProviders bounds the answers for one base name.
@@ -29,7 +30,7 @@ func (d *Database) Owners(paths []string) (map[string]owner.Owned, error) {
 	for _, p := range paths {
 		var best *record
 		var spelling string
-		for _, spelled := range spellings(p, d.merged) {
+		for _, spelled := range merged.Spellings(p, d.merged) {
 			for _, e := range d.index.lookup(spelled) {
 				if r := &d.packages[e.pkg]; best == nil || r.installed > best.installed {
 					best, spelling = r, spelled
@@ -109,7 +110,7 @@ func (d *Database) Providers(bases []string) (map[string][]owner.Owned, error) {
 		})
 	}
 	if tooMany {
-		d.defects.add(defect(local, -1, errTooMany))
+		d.defects.Add(owner.Defect(local, -1, errTooMany))
 	}
 	return out, nil
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 // Layout of a hash of Berkeley DB (src/dbinc/db_page.h). Numbers are in the byte order
@@ -71,7 +73,7 @@ func openBDB(root Root, name string) (store, error) {
 func newBDB(name string, r io.ReaderAt, size int64) (*bdb, error) {
 	var meta [bdbMetaLen]byte
 	if _, err := r.ReadAt(meta[:], 0); err != nil {
-		return nil, defect(name, 0, noEOF(err))
+		return nil, owner.Defect(name, 0, noEOF(err))
 	}
 	b := &bdb{name: name, r: r, order: binary.LittleEndian, left: maxRead}
 	if binary.BigEndian.Uint32(meta[bdbMagicAt:]) == bdbMagic {
@@ -81,7 +83,7 @@ func newBDB(name string, r io.ReaderAt, size int64) (*bdb, error) {
 	switch {
 	case b.order.Uint32(meta[bdbMagicAt:]) != bdbMagic, meta[bdbTypeAt] != bdbPageMeta, meta[bdbCryptAt] != 0,
 		b.pageSize < 512 || b.pageSize > 64<<10 || b.pageSize&(b.pageSize-1) != 0:
-		return nil, defect(name, 0, errBDB)
+		return nil, owner.Defect(name, 0, errBDB)
 	}
 	b.last = int64(b.order.Uint32(meta[bdbLastAt:]))
 	return b, nil
@@ -99,7 +101,7 @@ func (b *bdb) each(visit func(at uint64, header []byte, err error) bool) error {
 		}
 		entries := int64(b.order.Uint16(page[bdbEntriesAt:]))
 		if entries%2 != 0 || bdbHeaderLen+2*entries > b.pageSize {
-			if !visit(0, nil, defect(b.name, base+bdbEntriesAt, errBDBPage)) {
+			if !visit(0, nil, owner.Defect(b.name, base+bdbEntriesAt, errBDBPage)) {
 				return nil
 			}
 			continue
@@ -112,7 +114,7 @@ func (b *bdb) each(visit func(at uint64, header []byte, err error) bool) error {
 			}
 			blob, err := b.value(page, base, i)
 			if b.left < 0 {
-				return defect(b.name, at, errTooMuch)
+				return owner.Defect(b.name, at, errTooMuch)
 			}
 			if !visit(uint64(at), blob, err) {
 				return nil
@@ -129,7 +131,7 @@ func (b *bdb) read(at uint64) ([]byte, error) {
 		return nil, err
 	}
 	if (page[bdbTypeAt] != bdbPageHash && page[bdbTypeAt] != bdbPageUnsorted) || i < 1 || i >= int64(b.order.Uint16(page[bdbEntriesAt:])) {
-		return nil, defect(b.name, int64(at), errGone)
+		return nil, owner.Defect(b.name, int64(at), errGone)
 	}
 	return b.value(page, n*b.pageSize, i)
 }
@@ -138,10 +140,10 @@ func (b *bdb) read(at uint64) ([]byte, error) {
 func (b *bdb) page(n int64, page []byte) error {
 	at := n * b.pageSize
 	if b.left -= b.pageSize; b.left < 0 {
-		return defect(b.name, at, errTooMuch)
+		return owner.Defect(b.name, at, errTooMuch)
 	}
 	if _, err := b.r.ReadAt(page, at); err != nil {
-		return defect(b.name, at, noEOF(err))
+		return owner.Defect(b.name, at, noEOF(err))
 	}
 	return nil
 }
@@ -164,7 +166,7 @@ func (b *bdb) item(page []byte, i int64) (from, to int64, ok bool) {
 func (b *bdb) inline(page []byte, base, i int64) ([]byte, error) {
 	from, to, ok := b.item(page, i)
 	if !ok || page[from] != bdbItemInline {
-		return nil, defect(b.name, base+bdbHeaderLen+2*i, errBDBPage)
+		return nil, owner.Defect(b.name, base+bdbHeaderLen+2*i, errBDBPage)
 	}
 	return page[from+1 : to], nil
 }
@@ -182,7 +184,7 @@ func (b *bdb) value(page []byte, base, i int64) ([]byte, error) {
 // must hold some, so that a chain in a circle comes to its end.
 func (b *bdb) overflow(n, length int64) ([]byte, error) {
 	if length > maxHeader {
-		return nil, defect(b.name, n*b.pageSize, errSize)
+		return nil, owner.Defect(b.name, n*b.pageSize, errSize)
 	}
 	var (
 		out  []byte
@@ -190,14 +192,14 @@ func (b *bdb) overflow(n, length int64) ([]byte, error) {
 	)
 	for int64(len(out)) < length {
 		if n == 0 || n > b.last {
-			return nil, defect(b.name, n*b.pageSize, errBDBPage)
+			return nil, owner.Defect(b.name, n*b.pageSize, errBDBPage)
 		}
 		if err := b.page(n, page); err != nil {
 			return nil, err
 		}
 		used := int64(b.order.Uint16(page[bdbOffsetAt:]))
 		if page[bdbTypeAt] != bdbPageOverflow || used == 0 || bdbHeaderLen+used > b.pageSize || int64(len(out))+used > length {
-			return nil, defect(b.name, n*b.pageSize, errBDBPage)
+			return nil, owner.Defect(b.name, n*b.pageSize, errBDBPage)
 		}
 		if out == nil {
 			out = make([]byte, 0, min(length, 1<<20))

@@ -47,7 +47,7 @@ func (d *Database) Changelog(p owner.Package, after string) (owner.Changelog, er
 	}
 	r, ok := d.find(p)
 	if !ok {
-		return owner.Changelog{}, defect(d.name, -1, errUnknown)
+		return owner.Changelog{}, owner.Defect(d.name, -1, errUnknown)
 	}
 	if s, v := splitVersion(r.SourceVersion), splitVersion(r.Version); s.version != v.version || s.release != v.release {
 		return owner.Changelog{}, fmt.Errorf("%w: %w", owner.ErrNoChangelog, errNumbered)
@@ -64,12 +64,12 @@ func (d *Database) Changelog(p owner.Package, after string) (owner.Changelog, er
 		out, reason = window(entries, r.Version, after)
 		if err != nil {
 			out.Complete = false
-			d.defects.add(d.defect(r.at, err))
+			d.defects.Add(d.defect(r.at, err))
 		}
 		return nil
 	})
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 		return owner.Changelog{}, fmt.Errorf("%w: %w", owner.ErrNoChangelog, err)
 	}
 	if reason != nil {

@@ -30,7 +30,7 @@ func digest(algorithm uint64) (crypto.Hash, bool) {
 func (d *Database) Checksum(o owner.Owned) (owner.Checksum, bool, error) {
 	r, ok := d.find(o.Package)
 	if !ok {
-		return owner.Checksum{}, false, defect(d.name, -1, errUnknown)
+		return owner.Checksum{}, false, owner.Defect(d.name, -1, errUnknown)
 	}
 	sum := owner.Checksum{RecordedAt: r.installed}
 	err := d.reread(r, func(h header) (err error) {

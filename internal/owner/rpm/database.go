@@ -35,6 +35,7 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/merged"
 )
 
 const (
@@ -122,8 +123,8 @@ type Database struct {
 	format   format
 	packages []record // by name, architecture and time of installation
 	files    fileIndex
-	merged   []alias
-	defects  defects
+	merged   []merged.Alias
+	defects  owner.Defects
 	seen     file.Info // of the file, before it was read
 
 	historyOnce sync.Once
@@ -143,9 +144,9 @@ func Open(root Root) (*Database, error) {
 				continue
 			}
 			if err != nil {
-				return nil, defect(name, -1, err)
+				return nil, owner.Defect(name, -1, err)
 			}
-			d := &Database{root: root, name: name, format: f, defects: defects{name: name}}
+			d := &Database{root: root, name: name, format: f, defects: owner.Defects{Database: name}}
 			if err := d.load(dir); err != nil {
 				return nil, err
 			}
@@ -171,11 +172,11 @@ func (d *Database) load(dir string) error {
 		if !running && statErr == nil && now.Size == d.seen.Size && now.Mtime.Equal(d.seen.Mtime) && now.ID == d.seen.ID {
 			return err // as it is, it cannot be read
 		}
-		d.packages, d.files, d.defects = nil, fileIndex{}, defects{name: d.name}
+		d.packages, d.files, d.defects = nil, fileIndex{}, owner.Defects{Database: d.name}
 		time.Sleep(10 * time.Millisecond)
 	}
 	// Whatever it looks like, it is being written to.
-	return defect(d.name, -1, errChanged)
+	return owner.Defect(d.name, -1, errChanged)
 }
 
 func (d *Database) loadOnce(dir string) error {
@@ -186,7 +187,7 @@ func (d *Database) loadOnce(dir string) error {
 	running := transaction(d.root, lock, d.name)
 	before, err := d.root.Stat(d.name)
 	if err != nil {
-		return defect(d.name, -1, err)
+		return owner.Defect(d.name, -1, err)
 	}
 	d.seen = before
 	s, err := d.format.open(d.root, d.name)
@@ -199,16 +200,16 @@ func (d *Database) loadOnce(dir string) error {
 		if len(d.packages) == 0 {
 			return err
 		}
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
 	d.settle(b)
-	d.merged = mergedDirectories(d.root)
+	d.merged = merged.Directories(d.root, mergeable())
 	after, err := d.root.Stat(d.name)
 	if err != nil || before.ID != after.ID || before.Size != after.Size || !before.Mtime.Equal(after.Mtime) {
-		d.defects.add(defect(d.name, -1, errChanged))
+		d.defects.Add(owner.Defect(d.name, -1, errChanged))
 	}
 	if running || transaction(d.root, lock, d.name) {
-		d.defects.add(defect(lock, -1, errRunning))
+		d.defects.Add(owner.Defect(lock, -1, errRunning))
 	}
 	return nil
 }
@@ -226,17 +227,17 @@ func (d *Database) readAll(s store, b *indexBuilder) error {
 			last = err
 			if kind := kindOf(err); !told[kind] {
 				told[kind] = true
-				d.defects.add(err)
+				d.defects.Add(err)
 			}
 		}
 		if len(d.packages) == maxPackages {
-			d.defects.add(defect(d.name, -1, errTooMany))
+			d.defects.Add(owner.Defect(d.name, -1, errTooMany))
 		}
 		return len(d.packages) < maxPackages
 	})
 	if err == nil && len(d.packages) == 0 {
 		if last == nil {
-			d.defects.add(defect(d.name, -1, errEmpty))
+			d.defects.Add(owner.Defect(d.name, -1, errEmpty))
 		}
 		return last // there were packages, and not one could be read
 	}
@@ -310,7 +311,7 @@ func (d *Database) Packages() []owner.Package {
 // Problems returns the defects that were met so far, each an *owner.Error and each
 // once. Everything beside them was read. One of them may be that the database was
 // being changed.
-func (d *Database) Problems() []error { return d.defects.all() }
+func (d *Database) Problems() []error { return d.defects.All() }
 
 // find returns the record of a package that Packages returned.
 func (d *Database) find(p owner.Package) (*record, bool) {
@@ -358,7 +359,7 @@ func (d *Database) reread(r *record, use func(header) error) error {
 // defect makes an *owner.Error of a header.
 func (d *Database) defect(at uint64, err error) *owner.Error {
 	if d.format.row {
-		return defect(d.name, -1, fmt.Errorf("row %d: %w", at, err))
+		return owner.Defect(d.name, -1, fmt.Errorf("row %d: %w", at, err))
 	}
-	return defect(d.name, int64(at), err)
+	return owner.Defect(d.name, int64(at), err)
 }

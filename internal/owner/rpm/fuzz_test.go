@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
 )
 
 // checkDefect holds that a defect names the file and a place in it.
@@ -72,7 +73,7 @@ func FuzzHeader(f *testing.F) {
 			}
 			for _, id := range e.cves {
 				number, ok := strings.CutPrefix(id, "CVE-")
-				if !ok || len(id) > maxID || strings.Trim(number, "0123456789") != "-" {
+				if !ok || len(id) > owner.MaxCVE || strings.Trim(number, "0123456789") != "-" {
 					t.Errorf("id %q", id)
 				}
 			}
@@ -249,7 +250,7 @@ func FuzzZypp(f *testing.F) {
 			return
 		}
 		content = append(content, "\n2026-01-02 10:00:00|remove |sentinel|1-1|x86_64|\n"...)
-		steps, err := parseZypp("f", bytes.NewReader(content), clock{time.UTC})
+		steps, err := parseZypp("f", bytes.NewReader(content), clock.Clock{Zone: time.UTC})
 		checkDefect(t, err, len(content))
 		for _, s := range steps {
 			if !validWord(s.Name) || s.Begin.IsZero() || !s.End.After(s.Begin) || s.To == "" && s.From == "" {

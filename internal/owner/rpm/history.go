@@ -64,7 +64,7 @@ func (d *Database) readHistories() ([]owner.Change, error) {
 		}
 		if err != nil {
 			last = err
-			d.defects.add(err)
+			d.defects.Add(err)
 		}
 		if err == nil || len(more) > 0 {
 			read++
@@ -95,7 +95,7 @@ func (d *Database) yumHistories() ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, defect(yumHistory, -1, err)
+		return nil, owner.Defect(yumHistory, -1, err)
 	}
 	var names []string
 	for _, n := range all {
@@ -105,7 +105,7 @@ func (d *Database) yumHistories() ([]string, error) {
 	}
 	slices.Sort(names)
 	if len(names) > maxHistories {
-		d.defects.add(defect(yumHistory, -1, errTooMany))
+		d.defects.Add(owner.Defect(yumHistory, -1, errTooMany))
 		names = names[len(names)-maxHistories:]
 	}
 	return names, nil
@@ -148,7 +148,7 @@ func (d *Database) sound(steps []step) []owner.Change {
 // readSQL reads one history in SQLite. The error wraps fs.ErrNotExist if there is none.
 func (d *Database) readSQL(ctx context.Context, name string, l dialect) (steps []step, err error) {
 	if _, err := d.root.Stat(name); err != nil {
-		return nil, defect(name, -1, err)
+		return nil, owner.Defect(name, -1, err)
 	}
 	s, err := openSQL(ctx, d.root, name, maxValue)
 	if err != nil {
@@ -156,11 +156,11 @@ func (d *Database) readSQL(ctx context.Context, name string, l dialect) (steps [
 	}
 	defer s.Close()
 	for _, damage := range s.damage {
-		d.defects.add(damage)
+		d.defects.Add(damage)
 	}
 	steps, err = l.read(ctx, s)
 	if err != nil {
-		return steps, defect(name, -1, err)
+		return steps, owner.Defect(name, -1, err)
 	}
 	return steps, nil
 }

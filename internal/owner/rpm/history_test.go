@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
 )
 
 // short is a change as a few words.
@@ -203,7 +204,7 @@ nonsense
 2026-03-01 10:00:00|install|being writ`
 
 func TestZypp(t *testing.T) {
-	steps, err := parseZypp("f", strings.NewReader(zyppLog), clock{time.UTC})
+	steps, err := parseZypp("f", strings.NewReader(zyppLog), clock.Clock{Zone: time.UTC})
 	at := func(s string) time.Time {
 		moment, err := time.Parse(time.DateTime, s)
 		if err != nil {
@@ -231,7 +232,7 @@ func TestZypp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	steps, err = parseZypp("f", f, clock{time.UTC})
+	steps, err = parseZypp("f", f, clock.Clock{Zone: time.UTC})
 	var changes []owner.Change
 	for _, s := range steps {
 		changes = append(changes, s.Change)

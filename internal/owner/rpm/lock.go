@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 // lockFile is the file that rpm holds locked while it changes the database, beside it
@@ -34,7 +35,7 @@ func Busy(root *file.Root) (bool, error) {
 				return true, nil
 			}
 			if err != nil && !absent(err) && first == nil {
-				first = defect(name, -1, err)
+				first = owner.Defect(name, -1, err)
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"hash/adler32"
 	"io"
 	"os"
+
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 // Layout of ndb (rpm's lib/backend/ndb/rpmpkg.c). Numbers are little endian. The file
@@ -52,12 +54,12 @@ func openNDB(root Root, name string) (store, error) {
 func openSized(root Root, name string) (*os.File, int64, error) {
 	f, err := root.Open(name)
 	if err != nil {
-		return nil, 0, defect(name, -1, err)
+		return nil, 0, owner.Defect(name, -1, err)
 	}
 	fi, err := f.Stat()
 	if err != nil {
 		f.Close()
-		return nil, 0, defect(name, -1, err)
+		return nil, 0, owner.Defect(name, -1, err)
 	}
 	return f, fi.Size(), nil
 }
@@ -65,14 +67,14 @@ func openSized(root Root, name string) (*os.File, int64, error) {
 func (n *ndb) each(visit func(at uint64, header []byte, err error) bool) error {
 	var head [ndbHeaderLen]byte
 	if _, err := n.r.ReadAt(head[:], 0); err != nil {
-		return defect(n.name, 0, noEOF(err))
+		return owner.Defect(n.name, 0, noEOF(err))
 	}
 	pages := int64(binary.LittleEndian.Uint32(head[12:]))
 	if binary.LittleEndian.Uint32(head[:]) != ndbMagic || binary.LittleEndian.Uint32(head[4:]) != 0 {
-		return defect(n.name, 0, errNDB)
+		return owner.Defect(n.name, 0, errNDB)
 	}
 	if pages == 0 || pages > maxSlotPages {
-		return defect(n.name, 12, errNDB)
+		return owner.Defect(n.name, 12, errNDB)
 	}
 	var (
 		page [ndbPage]byte
@@ -81,7 +83,7 @@ func (n *ndb) each(visit func(at uint64, header []byte, err error) bool) error {
 	for p := range pages {
 		base := p * ndbPage
 		if _, err := n.r.ReadAt(page[:], base); err != nil {
-			return defect(n.name, base, noEOF(err))
+			return owner.Defect(n.name, base, noEOF(err))
 		}
 		for o := int64(0); o < ndbPage; o += ndbBlock {
 			if base+o < ndbHeaderLen {
@@ -89,7 +91,7 @@ func (n *ndb) each(visit func(at uint64, header []byte, err error) bool) error {
 			}
 			slot := page[o : o+ndbBlock]
 			if binary.LittleEndian.Uint32(slot) != ndbSlotMagic {
-				if !visit(0, nil, defect(n.name, base+o, errNDBSlot)) {
+				if !visit(0, nil, owner.Defect(n.name, base+o, errNDBSlot)) {
 					return nil
 				}
 				continue
@@ -100,7 +102,7 @@ func (n *ndb) each(visit func(at uint64, header []byte, err error) bool) error {
 			}
 			blob, err := n.blob(at, binary.LittleEndian.Uint32(slot[4:]), int64(binary.LittleEndian.Uint32(slot[12:])))
 			if left -= int64(len(blob)) + ndbPage; left < 0 {
-				return defect(n.name, int64(at), errTooMuch)
+				return owner.Defect(n.name, int64(at), errTooMuch)
 			}
 			if !visit(at, blob, err) {
 				return nil
@@ -117,25 +119,25 @@ func (n *ndb) read(at uint64) ([]byte, error) { return n.blob(at, 0, 0) }
 func (n *ndb) blob(at uint64, pkg uint32, blocks int64) ([]byte, error) {
 	var head [ndbHeadLen]byte
 	if int64(at) > n.size {
-		return nil, defect(n.name, int64(at), io.ErrUnexpectedEOF)
+		return nil, owner.Defect(n.name, int64(at), io.ErrUnexpectedEOF)
 	}
 	if _, err := n.r.ReadAt(head[:], int64(at)); err != nil {
-		return nil, defect(n.name, int64(at), noEOF(err))
+		return nil, owner.Defect(n.name, int64(at), noEOF(err))
 	}
 	length := int64(binary.LittleEndian.Uint32(head[12:]))
 	have := (ndbHeadLen + length + ndbTailLen + ndbBlock - 1) / ndbBlock
 	switch {
 	case binary.LittleEndian.Uint32(head[:]) != ndbHeadMagic,
 		pkg != 0 && binary.LittleEndian.Uint32(head[4:]) != pkg, blocks != 0 && blocks != have:
-		return nil, defect(n.name, int64(at), errNDBBlob)
+		return nil, owner.Defect(n.name, int64(at), errNDBBlob)
 	case length > maxHeader:
-		return nil, defect(n.name, int64(at), errSize)
+		return nil, owner.Defect(n.name, int64(at), errSize)
 	case int64(at)+have*ndbBlock > n.size:
-		return nil, defect(n.name, int64(at), io.ErrUnexpectedEOF)
+		return nil, owner.Defect(n.name, int64(at), io.ErrUnexpectedEOF)
 	}
 	rest := make([]byte, have*ndbBlock-ndbHeadLen)
 	if _, err := n.r.ReadAt(rest, int64(at)+ndbHeadLen); err != nil {
-		return nil, defect(n.name, int64(at), noEOF(err))
+		return nil, owner.Defect(n.name, int64(at), noEOF(err))
 	}
 	tail := rest[len(rest)-ndbTailLen:]
 	sum := adler32.New()
@@ -143,7 +145,7 @@ func (n *ndb) blob(at uint64, pkg uint32, blocks int64) ([]byte, error) {
 	sum.Write(rest[:len(rest)-ndbTailLen])
 	if binary.LittleEndian.Uint32(tail) != sum.Sum32() || int64(binary.LittleEndian.Uint32(tail[4:])) != length ||
 		binary.LittleEndian.Uint32(tail[8:]) != ndbTailMagic {
-		return rest, defect(n.name, int64(at), errNDBBlob)
+		return rest, owner.Defect(n.name, int64(at), errNDBBlob)
 	}
 	return rest[:length], nil
 }

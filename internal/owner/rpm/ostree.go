@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/owner"
 )
 
 const (
@@ -61,7 +62,7 @@ func Deployments(root Root, cmdline string) (d Deployment, ok bool, err error) {
 	}
 	names, err := root.ReadDir(bootEntries, maxBoots)
 	if err != nil {
-		return d, true, defect(bootEntries, -1, err)
+		return d, true, owner.Defect(bootEntries, -1, err)
 	}
 	var entries []bootEntry
 	for _, n := range names {
@@ -71,7 +72,7 @@ func Deployments(root Root, cmdline string) (d Deployment, ok bool, err error) {
 		name := bootEntries + "/" + n
 		content, e := root.ReadFile(name, maxEntry)
 		if e != nil {
-			err = defect(name, -1, e)
+			err = owner.Defect(name, -1, e)
 			continue
 		}
 		if b := parseBootEntry(string(content)); b.ostree != "" {
@@ -139,7 +140,7 @@ func deploymentOf(root Root, link string) string {
 // deploymentName is name if it is COMMIT.SERIAL, else empty.
 func deploymentName(name string) string {
 	commit, serial, _ := strings.Cut(name, ".")
-	if len(commit) != 64 || strings.Trim(commit, "0123456789abcdef") != "" || digits([]byte(serial)) != len(serial) || serial == "" {
+	if len(commit) != 64 || strings.Trim(commit, "0123456789abcdef") != "" || strings.Trim(serial, "0123456789") != "" || serial == "" {
 		return ""
 	}
 	return name

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/merged"
 )
 
 // maxProviders bounds the answers for one base name.
@@ -26,7 +27,7 @@ func (d *Database) Owners(paths []string) (map[string]owner.Owned, error) {
 			continue
 		}
 		var best *entry
-		for _, spelled := range spellings(p, d.merged) {
+		for _, spelled := range merged.Spellings(p, d.merged) {
 			cut := strings.LastIndexByte(spelled, '/') + 1
 			e, ok := d.files.find(spelled[:cut], spelled[cut:])
 			if !ok || best != nil && !d.packages[e.pkg].later(&d.packages[best.pkg]) {
@@ -61,7 +62,7 @@ func (d *Database) Providers(bases []string) (map[string][]owner.Owned, error) {
 		}
 		base := string(d.files.base(e))
 		if len(out[base]) == maxProviders {
-			d.defects.add(defect(d.name, -1, errTooMany))
+			d.defects.Add(owner.Defect(d.name, -1, errTooMany))
 			continue
 		}
 		out[base] = append(out[base], owner.Owned{Package: d.packages[e.pkg].Package, Path: d.files.path(e)})

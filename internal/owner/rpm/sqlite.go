@@ -58,16 +58,16 @@ func openSQL(ctx context.Context, root Root, name string, maxValue int) (_ *sqlF
 	s.closes = append(s.closes, f)
 	m, err := openImage(f, size, func(pageSize int64) (*wal, error) { return s.log(root, pageSize) })
 	if m == nil {
-		return nil, defect(name, 0, err)
+		return nil, owner.Defect(name, 0, err)
 	}
 	if told := (*owner.Error)(nil); errors.As(err, &told) {
 		s.damage = append(s.damage, told) // of the log
 	} else if err != nil {
-		s.damage = append(s.damage, defect(name, -1, err))
+		s.damage = append(s.damage, owner.Defect(name, -1, err))
 	}
 	s.journal(root)
 	if err := s.open(ctx, imageFS{m}, maxValue); err != nil {
-		return nil, defect(name, -1, err)
+		return nil, owner.Defect(name, -1, err)
 	}
 	return s, nil
 }
@@ -83,15 +83,15 @@ func (s *sqlFile) log(root Root, pageSize int64) (*wal, error) {
 		s.closes = append(s.closes, f)
 		fi, err := f.Stat()
 		if err != nil {
-			return nil, defect(name, -1, err)
+			return nil, owner.Defect(name, -1, err)
 		}
 		w, err := readWAL(f, fi.Size(), pageSize)
 		if err != nil {
-			err = defect(name, -1, err)
+			err = owner.Defect(name, -1, err)
 		}
 		return w, err
 	}
-	return nil, defect(name, -1, err)
+	return nil, owner.Defect(name, -1, err)
 }
 
 // journal looks whether there is a rollback journal: then the file is in the midst of a
@@ -112,7 +112,7 @@ func (s *sqlFile) journal(root Root) {
 	if err == nil {
 		err = errHot
 	}
-	s.damage = append(s.damage, defect(name, -1, err))
+	s.damage = append(s.damage, owner.Defect(name, -1, err))
 }
 
 func (s *sqlFile) open(ctx context.Context, files imageFS, maxValue int) (err error) {
@@ -226,7 +226,7 @@ func (s sqlStore) each(visit func(at uint64, header []byte, err error) bool) err
 	case len(s.damage) > 0:
 		return s.damage[0] // which is why
 	}
-	return defect(s.name, -1, err)
+	return owner.Defect(s.name, -1, err)
 }
 
 // pass reads the table once, in the order of rows. If there is damage on the way it goes
@@ -303,7 +303,7 @@ func (s sqlStore) read(at uint64) ([]byte, error) {
 		err = errGone
 	}
 	if err != nil {
-		return nil, defect(s.name, -1, err)
+		return nil, owner.Defect(s.name, -1, err)
 	}
 	return out, nil
 }

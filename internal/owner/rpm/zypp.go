@@ -9,6 +9,7 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/owner"
+	"github.com/patchsensor/patchsensor/internal/owner/clock"
 )
 
 const (
@@ -26,14 +27,14 @@ var errZyppLine = errors.New("not a line of zypper's history")
 func (d *Database) readZypp(name string) ([]step, error) {
 	f, err := d.root.Open(name)
 	if err != nil {
-		return nil, defect(name, -1, err)
+		return nil, owner.Defect(name, -1, err)
 	}
 	defer f.Close()
-	clock, err := readClock(d.root)
+	zone, err := clock.Read(d.root)
 	if err != nil {
-		d.defects.add(err)
+		d.defects.Add(err)
 	}
-	return parseZypp(name, f, clock)
+	return parseZypp(name, f, zone)
 }
 
 // parseZypp parses zypper's history (libzypp's zypp/HistoryLog.cc), lines of
@@ -45,7 +46,7 @@ func (d *Database) readZypp(name string) ([]step, error) {
 // done. What an installation replaced is not said: it is what the line before of the same
 // package left, and not known if there is none. Lines that are malformed are skipped; the
 // first one is the error, an *owner.Error.
-func parseZypp(name string, r io.Reader, c clock) (out []step, first error) {
+func parseZypp(name string, r io.Reader, c clock.Clock) (out []step, first error) {
 	in := bufio.NewReaderSize(io.LimitReader(r, maxZypp+1), maxZyppLine)
 	var (
 		offset int64
@@ -54,7 +55,7 @@ func parseZypp(name string, r io.Reader, c clock) (out []step, first error) {
 	)
 	fail := func(err error) {
 		if first == nil {
-			first = defect(name, offset, err)
+			first = owner.Defect(name, offset, err)
 		}
 	}
 	for {
@@ -106,7 +107,7 @@ func parseZypp(name string, r io.Reader, c clock) (out []step, first error) {
 }
 
 // zyppLine parses one line. The step has no name if the line tells of no package.
-func zyppLine(line []byte, c clock) (s step, at time.Time, ok bool) {
+func zyppLine(line []byte, c clock.Clock) (s step, at time.Time, ok bool) {
 	if len(line) == 0 || line[0] == '#' {
 		return s, at, true
 	}
@@ -114,7 +115,7 @@ func zyppLine(line []byte, c clock) (s step, at time.Time, ok bool) {
 	if len(fields) < 2 {
 		return s, at, false
 	}
-	begin, end, ok := c.bounds(fields[0])
+	begin, end, ok := c.Stamp(fields[0])
 	if !ok {
 		return s, at, false
 	}

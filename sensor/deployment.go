@@ -14,10 +14,8 @@ import (
 // reboot switches (rpm-ostree, bootc): packages that are layered or updated there have no
 // effect on anything before. It is false for other machines, and where nothing is pending.
 func (sc *scan) deployment() (Finding, bool) {
-	cmdline, err := os.ReadFile(filepath.Join(sc.fs.Dir(), "cmdline"))
-	if err != nil {
-		return Finding{}, false // what was booted is known otherwise, or not at all
-	}
+	// Without it the root itself may tell what was booted.
+	cmdline, _ := os.ReadFile(filepath.Join(sc.fs.Dir(), "cmdline"))
 	d, ok, err := rpm.Deployments(sc.root, string(cmdline))
 	if err != nil {
 		sc.warnings.add(sc.root.Name(), err, "")

@@ -253,6 +253,25 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// A database that cannot be read in full tells of what is newer, and of nothing as removed.
+func TestDiffOfDamaged(t *testing.T) {
+	v := func(name, version string) packageVersion {
+		return packageVersion{Manager: "dpkg", Name: name, Arch: "amd64", Version: version}
+	}
+	before := []packageVersion{v("a", "1"), v("b", "1"), v("c", "1")}
+	now := withMissing(before, []packageVersion{v("b", "2"), v("d", "1")})
+	if want := []packageVersion{v("a", "1"), v("b", "2"), v("c", "1"), v("d", "1")}; !slices.Equal(now, want) {
+		t.Errorf("%v, want %v", now, want)
+	}
+	var got []string
+	for _, p := range diff(before, now) {
+		got = append(got, p.Package+":"+p.From+">"+p.To)
+	}
+	if want := []string{"b:1>2", "d:>1"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // A look follows soon after the first event; under load the sensor takes no more
 // than its share.
 func TestPace(t *testing.T) {

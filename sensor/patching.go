@@ -38,6 +38,19 @@ func versionsOf(db database) []packageVersion {
 	return list
 }
 
+// withMissing adds to a list the packages that only the one before has: what a damaged
+// database does not show may be there all the same, and is not told as removed.
+func withMissing(before, now []packageVersion) []packageVersion {
+	list := slices.Clone(now)
+	for _, p := range before {
+		if _, found := slices.BinarySearchFunc(now, p, compareVersions); !found {
+			list = append(list, p)
+		}
+	}
+	slices.SortStableFunc(list, compareVersions)
+	return list
+}
+
 func compareVersions(a, b packageVersion) int {
 	return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch))
 }
@@ -165,11 +178,11 @@ func (d *daemon) recordPatches(ctx context.Context, first, last time.Time, h Hos
 	if pk == nil || pk.db == nil {
 		return
 	}
-	if len(pk.db.Problems()) > 0 {
-		return // what it does not show may be there all the same
-	}
 	now := versionsOf(pk.db)
 	before := d.packages
+	if len(pk.db.Problems()) > 0 {
+		now = withMissing(before, now)
+	}
 	d.packages = now
 	if before == nil || slices.Equal(before, now) {
 		if before == nil {

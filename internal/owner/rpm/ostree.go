@@ -50,8 +50,11 @@ func (d Deployment) Pending() (pending, known bool) {
 // deployment (ostree's docs/deployment.md); the one booted may be gone when a newer
 // deployment was written, and is then the one whose directory is the root itself.
 func Deployments(root Root, cmdline string) (d Deployment, ok bool, err error) {
-	if _, err := root.Stat(ostreeBooted); err != nil {
+	switch _, err := root.Stat(ostreeBooted); {
+	case absent(err):
 		return d, false, nil
+	case err != nil:
+		return d, true, owner.Defect(ostreeBooted, -1, err)
 	}
 	if _, err := root.Stat(ostreeStaged); err == nil {
 		d.Staged = true

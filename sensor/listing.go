@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -36,13 +37,16 @@ type listedKey struct {
 type listing struct {
 	sc   *scan
 	rows map[listedKey]*ListedPackage
+	// unsure are processes of which something could not be judged: that they run what is
+	// installed is not known.
+	unsure int
 }
 
 func (sc *scan) list(ctx context.Context) *PackageList {
 	l := &PackageList{
 		Schema: PackageListSchema, Version: sc.opts.Version, Host: sc.describe(), Source: sc.source, Packages: []ListedPackage{},
 	}
-	n := &listing{sc, make(map[listedKey]*ListedPackage)}
+	n := &listing{sc: sc, rows: make(map[listedKey]*ListedPackage)}
 	if pk := sc.packagesOf(sc.hostView()); pk.db != nil {
 		for _, p := range pk.db.Packages() {
 			n.row(pk, p)
@@ -59,6 +63,10 @@ func (sc *scan) list(ctx context.Context) *PackageList {
 		n.count(ctx, p)
 	}
 	sc.warnUnreadable(unread)
+	if n.unsure > 0 {
+		sc.warnings.add(SubjectProcesses, fmt.Errorf("%d run something that could not be judged, and are not counted as stale", n.unsure),
+			"`sensor stale --state unknown` tells which")
+	}
 	sc.warnDatabases()
 	for _, row := range n.rows {
 		l.Packages = append(l.Packages, *row)
@@ -132,10 +140,17 @@ func (n *listing) count(ctx context.Context, p *process) {
 	if len(m.suspects) > 0 && !n.sc.present(&m) {
 		return
 	}
+	unknown := false
 	for _, j := range m.suspects {
-		if j.verdict.State == Stale || j.verdict.State == Missing {
+		switch j.verdict.State {
+		case Stale, Missing:
 			stale[j.class] = j
+		default:
+			unknown = true
 		}
+	}
+	if unknown {
+		n.unsure++
 	}
 	rows := make(map[*ListedPackage]bool)
 	for _, c := range p.classes {

@@ -1,11 +1,16 @@
 package sensor
 
 import (
+	"math"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/proc"
+	"github.com/patchsensor/patchsensor/internal/snapshot"
 )
 
 // TestPackagesOfThisHost holds the list against dpkg's own, and finds what this test runs.
@@ -60,5 +65,28 @@ func TestPackagesOfThisHost(t *testing.T) {
 	}
 	if !slices.IsSortedFunc(l.Packages, func(a, b ListedPackage) int { return strings.Compare(a.Where, b.Where) }) {
 		t.Error("the list is not sorted")
+	}
+}
+
+// Who runs something that could not be judged is not said to run what is installed.
+func TestPackagesUnsure(t *testing.T) {
+	fs, err := proc.NewFS(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := file.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc := newScan(New(Options{Runtimes: []string{NoRuntimes}}), fs, root, SourceMaps, snapshot.BootTime{})
+	defer sc.close()
+	c := &class{file: new(loaded), plainUntil: math.MaxInt64}
+	// Nothing is known of it, and the process is the one of a running sensor's last look.
+	p := &process{view: &view{}, classes: []*class{c}, alive: true}
+	p.Mappings, p.key.read = []snapshot.Mapping{{}}, bootNow()
+	sc.processes = []*process{p}
+	l := sc.list(t.Context())
+	if !slices.ContainsFunc(l.Warnings, func(w Warning) bool { return strings.Contains(w.Message, "could not be judged") }) || l.Complete {
+		t.Errorf("list %+v", l)
 	}
 }

@@ -48,7 +48,7 @@ type span struct {
 }
 
 // packagesOf opens the package database that a view shows. Views of the same
-// database share it: it is known by the identity of its main file.
+// database share it: it is known by the identity of the files that stand for it.
 func (sc *scan) packagesOf(v *view) *packages {
 	if v.dbOpened {
 		return v.db

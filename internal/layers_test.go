@@ -62,17 +62,20 @@ var layers = map[string][]string{
 	"internal/workload/cri":          {"internal/workload"},
 	"internal/workload/inventory":    {"internal/workload"},
 	// The machine; knows no processes.
-	"internal/host":               {"internal/file"},
-	"internal/host/kernel":        {"internal/file"},
-	"internal/host/module/packed": {"internal/file"},
-	"internal/host/module":        {"internal/file", "internal/host/module/packed"},
-	"internal/host/microcode":     {"internal/file", "internal/host/module/packed"},
+	"internal/host":           {"internal/file"},
+	"internal/host/packed":    {"internal/file"},
+	"internal/host/lifecycle": {"internal/file"},
+	"internal/host/sentinel":  {"internal/file"},
+	"internal/host/kernel":    {"internal/file", "internal/host/packed"},
+	"internal/host/module":    {"internal/file", "internal/host/packed"},
+	"internal/host/microcode": {"internal/file", "internal/host/packed"},
 	// The verdicts: the only place where facts meet.
 	"sensor": {"internal/file", "internal/host", "internal/owner", "internal/owner/dpkg", "internal/probe", "internal/proc",
 		"internal/snapshot", "internal/store", "internal/trace", "internal/track", "internal/watch", "internal/workload",
 		"internal/owner/layer", "internal/workload/container", "internal/workload/containerd", "internal/workload/cri", "internal/workload/docker",
 		"internal/workload/inventory", "internal/workload/systemd",
-		"internal/advisory", "internal/owner/apk", "internal/owner/pacman", "internal/owner/rpm"},
+		"internal/advisory", "internal/owner/apk", "internal/owner/pacman", "internal/owner/rpm",
+		"internal/host/kernel", "internal/host/lifecycle", "internal/host/microcode", "internal/host/module", "internal/host/sentinel"},
 	// What is known of vulnerabilities, offline; knows no packages that are installed.
 	"internal/advisory": {"internal/owner"},
 	// The outputs know only the verdicts, and nothing of one another.
@@ -93,6 +96,8 @@ var layers = map[string][]string{
 	"test/bench":      {"sensor", "test/lab"},
 	"test/distros":    {"sensor", "test/lab"},
 	"test/containers": {"sensor", "test/lab"},
+	"test/kernels":    {"sensor", "test/lab"},
+	"test/machine":    {"sensor", "test/lab"},
 }
 
 // TestLayers fails on every import that the table does not allow.

@@ -25,6 +25,7 @@ type OSRelease struct {
 	PrettyName string   // "Debian GNU/Linux 12 (bookworm)"; "Linux" where not given
 	VersionID  string   // "12"; empty for rolling releases
 	Codename   string   // "bookworm"
+	SupportEnd string   // "2029-06-30", as it is written: the first day without support
 }
 
 // ParseOSRelease reads an os-release file: shell assignments without any
@@ -74,6 +75,8 @@ func (o *OSRelease) assign(line string) error {
 		o.VersionID = value
 	case "VERSION_CODENAME":
 		o.Codename = value
+	case "SUPPORT_END":
+		o.SupportEnd = value
 	}
 	if value == "" {
 		return nil // as good as not given: the default stays

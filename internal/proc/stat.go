@@ -23,6 +23,9 @@ type Stat struct {
 	PPID  int
 	// Start is the time of the fork on CLOCK_BOOTTIME, in whole ticks.
 	Start time.Duration
+	// TTY is the number of the controlling terminal as the kernel prints it, 0 for
+	// none; see Terminal.
+	TTY   uint32
 	flags uint64
 }
 
@@ -71,6 +74,11 @@ func ParseStat(r io.Reader) (Stat, error) {
 			}
 		case 4:
 			s.PPID, err = strconv.Atoi(string(word))
+		case 7:
+			var tty int64
+			// The kernel prints an unsigned number as a signed one (fs/proc/array.c).
+			tty, err = strconv.ParseInt(string(word), 10, 32)
+			s.TTY = uint32(tty)
 		case 9:
 			s.flags, err = strconv.ParseUint(string(word), 10, 64)
 		case 22:

@@ -5,11 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"os"
 	"strings"
 	"testing"
-	"testing/iotest"
 )
 
 func FuzzIdentify(f *testing.F) {
@@ -59,28 +57,6 @@ func FuzzParseNotes(f *testing.F) {
 			if err == nil && n.BuildID != more.BuildID {
 				t.Errorf("%+v, then %+v", n, more)
 			}
-		}
-	})
-}
-
-// FuzzX86Filter holds that what is read at once does not matter.
-func FuzzX86Filter(f *testing.F) {
-	f.Add(callBytes(300))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		whole, err1 := io.ReadAll(&x86Filter{r: bytes.NewReader(data)})
-		single, err2 := io.ReadAll(&x86Filter{r: iotest.OneByteReader(bytes.NewReader(data))})
-		half, err3 := io.ReadAll(iotest.HalfReader(&x86Filter{r: iotest.DataErrReader(iotest.HalfReader(bytes.NewReader(data)))}))
-		if err1 != nil || err2 != nil || err3 != nil || len(whole) != len(data) || !bytes.Equal(whole, single) || !bytes.Equal(whole, half) {
-			t.Errorf("%x: %x, %x, %x", data, whole, single, half)
-		}
-	})
-}
-
-func FuzzLZ4(f *testing.F) {
-	f.Add([]byte("\x1fa\x01\x00\x50hello"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if out, err := appendLZ4(nil, data); len(out) > maxLZ4Block || err == nil && len(out) > 256*len(data) {
-			t.Errorf("%d bytes of %d, %v", len(out), len(data), err)
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"github.com/patchsensor/patchsensor/internal/host/packed"
 )
 
 // Kinds of kernel image files.
@@ -76,12 +78,12 @@ func Identify(ctx context.Context, r io.ReaderAt, size int64) (Image, error) {
 	if err != nil {
 		return img, err
 	}
-	in, err := unpack(io.NewSectionReader(r, where.off, where.size))
+	in, err := unpack(ctx, r, where)
 	if err != nil {
-		return img, shift(err, where.off)
+		return img, err
 	}
-	defer in.close()
-	found, err := readInner(&bounded{ctx: ctx, r: in, left: maxUnpacked})
+	defer in.Close()
+	found, err := readInner(in)
 	if img.Release == "" {
 		img.Release, img.Version = found.release, found.version
 	}
@@ -119,7 +121,7 @@ func readHeaders(r io.ReaderAt, size int64, outer bool) (Image, part, error) {
 		return Image{Format: FormatELF}, whole, nil
 	case bytes.HasPrefix(head, []byte("MZ")) && outer:
 		return readUKI(r, size, head)
-	case packer(head) != "":
+	case packed.KindOf(head) != packed.Plain:
 		return Image{Format: FormatPacked}, whole, nil
 	}
 	return Image{}, part{}, ErrNotKernel

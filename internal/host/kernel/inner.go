@@ -5,7 +5,6 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"io"
 	"strings"
 )
@@ -15,10 +14,10 @@ type inner struct{ release, version, buildID string }
 
 // readInner reads an unpacked kernel, an ELF file or a bare Image, no further
 // than it has to. Offsets of errors are those of the unpacked content.
-func readInner(r *bounded) (inner, error) {
+func readInner(r *unpacked) (inner, error) {
 	head := make([]byte, 64)
 	if _, err := io.ReadFull(r, head); err != nil {
-		return inner{}, unpackedErr(err, "header")
+		return inner{}, r.cut(err, "header")
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte(elfMagic)):
@@ -27,13 +26,6 @@ func readInner(r *bounded) (inner, error) {
 		return scanImage(r)
 	}
 	return inner{}, errorAt(0, "unpacked: %w", ErrNotKernel)
-}
-
-func unpackedErr(err error, what string) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errorAt(-1, "unpacked kernel ends in its %s", what)
-	}
-	return err
 }
 
 const (
@@ -45,7 +37,7 @@ const (
 
 // readInnerELF reads the first PT_NOTE segment of an ELF file (elf(5)) from a
 // stream, of which head has been read.
-func readInnerELF(r *bounded, head []byte) (inner, error) {
+func readInnerELF(r *unpacked, head []byte) (inner, error) {
 	var order binary.ByteOrder = binary.LittleEndian
 	if head[elf.EI_DATA] == byte(elf.ELFDATA2MSB) {
 		order = binary.BigEndian
@@ -68,12 +60,12 @@ func readInnerELF(r *bounded, head []byte) (inner, error) {
 	if phoff < 64 {
 		table = append(table, head[phoff:min(64, int(phoff)+cap(table))]...)
 	} else if err := skip(r, int64(phoff)); err != nil {
-		return inner{}, unpackedErr(err, "program headers")
+		return inner{}, r.cut(err, "program headers")
 	}
 	n := len(table)
 	table = table[:cap(table)]
 	if _, err := io.ReadFull(r, table[n:]); err != nil {
-		return inner{}, unpackedErr(err, "program headers")
+		return inner{}, r.cut(err, "program headers")
 	}
 	for i := range count {
 		p := table[i*entsize:][:entsize]
@@ -90,20 +82,23 @@ func readInnerELF(r *bounded, head []byte) (inner, error) {
 			return inner{}, errorAt(int64(phoff)+int64(i*entsize), "unpacked: notes of %d bytes at %d", size, off)
 		}
 		if err := skip(r, int64(off)); err != nil {
-			return inner{}, unpackedErr(err, "segments")
+			return inner{}, r.cut(err, "segments")
 		}
 		data := make([]byte, size)
 		if _, err := io.ReadFull(r, data); err != nil {
-			return inner{}, unpackedErr(err, "notes")
+			return inner{}, r.cut(err, "notes")
 		}
 		notes, err := ParseNotes(data, order)
-		return inner{buildID: notes.BuildID}, shift(err, int64(off))
+		if e, ok := err.(*Error); ok {
+			err = errorAt(int64(off)+e.Offset, "unpacked: %w", e.Err)
+		}
+		return inner{buildID: notes.BuildID}, err
 	}
 	return inner{}, nil
 }
 
 // skip reads on to the offset to.
-func skip(r *bounded, to int64) error {
+func skip(r *unpacked, to int64) error {
 	_, err := io.CopyN(io.Discard, r, to-r.pos)
 	return err
 }
@@ -134,7 +129,7 @@ type imageScan struct {
 	seen   int64 // notes before this offset are known
 }
 
-func scanImage(r *bounded) (inner, error) {
+func scanImage(r *unpacked) (inner, error) {
 	var s imageScan
 	buf := make([]byte, 0, scanWindow)
 	base := r.pos

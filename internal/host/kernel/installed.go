@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -33,6 +34,9 @@ var (
 // imageNames are what kernel images are called, with or without a release behind.
 var imageNames = [...]string{"vmlinuz", "vmlinux", "Image", "kernel"}
 
+// maxKernels bounds the images of a root. Each may bring 64 KiB of os-release(5).
+const maxKernels = 512
+
 // List finds the kernel images of a root and reads their headers, sorted by
 // place; IdentifyFile reads the build ID of one. A root without any has none:
 // containers, and guests that are started with a kernel from outside. The error
@@ -42,10 +46,16 @@ func List(root Root) ([]Installed, error) {
 	var errs []error
 	seen := make(map[file.ID]bool)
 	add := func(dir, name, named string) {
+		if len(found) == maxKernels {
+			return
+		}
 		path := dir + "/" + name
 		k, err := readInstalled(root, path, named)
-		if !absent(err) && len(found) < maxNames {
-			found = append(found, k)
+		if absent(err) {
+			return
+		}
+		if found = append(found, k); len(found) == maxKernels {
+			errs = append(errs, &Error{File: "/" + path, Offset: -1, Err: fmt.Errorf("kernels behind the first %d are not looked at", maxKernels)})
 		}
 	}
 	names := func(dir string) []string {

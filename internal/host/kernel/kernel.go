@@ -83,11 +83,18 @@ func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 // maxNames bounds the entries of a directory that are looked at.
 const maxNames = 4096
 
-// readDir returns the sorted names in a directory, none if it is missing.
-func readDir(root Root, dir string) ([]string, error) {
-	names, err := root.ReadDir(dir, maxNames)
+// readDir returns the sorted names in a directory, none if it is missing. Beside
+// an error is a part of them.
+func readDir(root Root, dir string) ([]string, error) { return readDirUpTo(root, dir, maxNames) }
+
+func readDirUpTo(root Root, dir string, limit int) ([]string, error) {
+	names, err := root.ReadDir(dir, limit+1)
 	if absent(err) {
 		return nil, nil
+	}
+	if len(names) > limit {
+		names = names[:limit]
+		err = &Error{File: "/" + dir, Offset: -1, Err: fmt.Errorf("more than %d entries", limit)}
 	}
 	slices.Sort(names)
 	return names, err

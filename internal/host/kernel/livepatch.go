@@ -20,16 +20,26 @@ type PatchedObject struct {
 	Patched bool // false for a module that is not loaded; and for kernels before 6.1, which do not tell
 }
 
+// Limits of the patches of a machine, which has one or a few.
+const (
+	maxPatches = 256
+	maxObjects = 1024 // of all patches together; a patch changes a few modules
+)
+
 // ReadLivepatches lists the live patches that the running kernel has, sorted by
 // name; sys is a mount of sysfs. A kernel without any, or without the feature,
 // has none. A patch whose state cannot be read is left out and is in the error;
 // the others are returned beside it.
 func ReadLivepatches(sys Root) ([]Livepatch, error) {
 	const dir = "kernel/livepatch"
-	names, err := readDir(sys, dir)
+	names, err := readDirUpTo(sys, dir, maxPatches)
 	var patches []Livepatch
+	left := maxObjects
 	for _, name := range names {
-		p, patchErr := readLivepatch(sys, dir+"/"+name, name)
+		p, patchErr := readLivepatch(sys, dir+"/"+name, name, &left)
+		if left < 0 {
+			return patches, errors.Join(err, patchErr)
+		}
 		if patchErr != nil {
 			if !absent(patchErr) { // it has gone meanwhile
 				err = errors.Join(err, patchErr)
@@ -41,7 +51,7 @@ func ReadLivepatches(sys Root) ([]Livepatch, error) {
 	return patches, err
 }
 
-func readLivepatch(sys Root, dir, name string) (Livepatch, error) {
+func readLivepatch(sys Root, dir, name string, left *int) (Livepatch, error) {
 	p := Livepatch{Name: name}
 	var err error
 	if p.Enabled, err = readFlag(sys, dir+"/enabled"); err != nil {
@@ -50,7 +60,7 @@ func readLivepatch(sys Root, dir, name string) (Livepatch, error) {
 	if p.Transition, err = readFlag(sys, dir+"/transition"); err != nil {
 		return p, err
 	}
-	objects, err := readDir(sys, dir)
+	objects, err := readDirUpTo(sys, dir, maxObjects)
 	if err != nil {
 		return p, err
 	}
@@ -62,6 +72,9 @@ func readLivepatch(sys Root, dir, name string) (Livepatch, error) {
 		}
 		if _, err := sys.ReadDir(dir+"/"+object, 1); err != nil {
 			continue
+		}
+		if *left--; *left < 0 {
+			return p, &Error{File: "/" + dir, Offset: -1, Err: fmt.Errorf("more than %d patched objects", maxObjects)}
 		}
 		patched, err := readFlag(sys, dir+"/"+object+"/patched")
 		if err != nil && !absent(err) {

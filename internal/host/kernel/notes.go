@@ -51,19 +51,26 @@ func ParseNotes(data []byte, order binary.ByteOrder) (Notes, error) {
 			return n, errorAt(int64(pos), "note of %d+%d bytes where %d are left", namesz, descsz, left-words)
 		}
 		name := data[pos+words : pos+words+int(namesz)]
-		n.add(string(bytes.TrimRight(name, "\x00")), typ, data[pos+int(desc):pos+int(desc+descsz)])
+		if !n.add(string(bytes.TrimRight(name, "\x00")), typ, data[pos+int(desc):pos+int(desc+descsz)]) {
+			return n, errorAt(int64(pos), "build ID of %d bytes", descsz)
+		}
 		pos += int(min(left, desc+align4(descsz)))
 	}
 	return n, nil
 }
 
-func (n *Notes) add(owner string, typ uint32, desc []byte) {
+// add takes a note; false if it cannot be what it says. The first of a kind counts.
+func (n *Notes) add(owner string, typ uint32, desc []byte) bool {
 	switch {
-	case owner == "GNU" && typ == noteBuildID && n.BuildID == "" && len(desc) <= maxBuildID:
+	case owner == "GNU" && typ == noteBuildID && n.BuildID == "":
+		if len(desc) == 0 || len(desc) > maxBuildID {
+			return false
+		}
 		n.BuildID = hex.EncodeToString(desc)
 	case owner == "Linux" && typ == noteBuildSalt && n.Salt == "" && len(desc) <= maxSalt:
 		n.Salt = string(bytes.TrimRight(desc, "\x00"))
 	}
+	return true
 }
 
 func align4(n uint64) uint64 { return (n + 3) &^ 3 }

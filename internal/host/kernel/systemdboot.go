@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"io"
 	"path"
 	"slices"
@@ -126,6 +127,9 @@ func readUKIs(root Root, dir string) ([]BLSEntry, error) {
 	for _, name := range names {
 		if !strings.HasSuffix(strings.ToLower(name), ".efi") {
 			continue
+		}
+		if len(entries) == maxBLSCount {
+			return nil, &Error{File: "/" + dir, Offset: -1, Err: errors.New("too many entries")}
 		}
 		img, err := openImage(root, dir+"/"+name, ReadImage)
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/patchsensor/patchsensor/internal/host/module/packed"
+	"github.com/patchsensor/patchsensor/internal/host/packed"
 )
 
 // Limits of directories.
@@ -123,16 +123,25 @@ func readFirmware(root Root, name string, cpu CPU) (Update, error) {
 func Images(root Root) ([]string, error) {
 	var images []string
 	var errs []error
-	list := func(dir string) []string {
-		names, err := root.ReadDir(dir, maxNames)
+	readDir := func(dir string) []string {
+		names, err := root.ReadDir(dir, maxNames+1)
+		if len(names) > maxNames {
+			names, err = names[:maxNames], fmt.Errorf("more than %d entries", maxNames)
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, defect(dir, err))
 		}
+		return names
+	}
+	list := func(dir string) []string {
+		names := readDir(dir)
 		slices.Sort(names)
 		for _, name := range names {
 			if full := path.Join(dir, name); isImage(name) && len(images) < maxImages {
 				if info, err := root.Stat(full); err == nil && info.Regular() {
-					images = append(images, absolute(full))
+					if images = append(images, absolute(full)); len(images) == maxImages {
+						errs = append(errs, defect(full, fmt.Errorf("initial ramdisks behind the first %d are not looked at", maxImages)))
+					}
 				}
 			}
 		}
@@ -143,10 +152,7 @@ func Images(root Root) ([]string, error) {
 			if !isMachineID(id) {
 				continue
 			}
-			releases, err := root.ReadDir(path.Join(top, id), maxNames)
-			if err != nil {
-				errs = append(errs, defect(path.Join(top, id), err))
-			}
+			releases := readDir(path.Join(top, id))
 			for _, release := range releases[:min(len(releases), 64)] {
 				if info, err := root.Stat(path.Join(top, id, release)); err == nil && info.Mode&0o170000 == 0o040000 {
 					list(path.Join(top, id, release))

@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/host/packed"
 )
 
 // Vendors as CPUID spells them.
@@ -54,8 +55,10 @@ type Update struct {
 
 // Error is a defect of one file.
 type Error struct {
-	File   string // as named inside its root
-	Offset int64  // byte offset of the defect, in the uncompressed content; -1 when it has none
+	File string // as named inside its root
+	// Offset is the byte offset of the defect: in the uncompressed content, or in the
+	// file where Err is about its compression; -1 when it has none.
+	Offset int64
 	Err    error
 }
 
@@ -80,6 +83,9 @@ func defect(name string, err error) error {
 			d.File = name
 		}
 		return d
+	}
+	if p, ok := errors.AsType[*packed.Error](err); ok {
+		return &Error{File: name, Offset: p.Offset, Err: p.Err}
 	}
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err

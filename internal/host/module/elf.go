@@ -46,8 +46,11 @@ func ParseELF(r io.ReaderAt, size int64) (Info, error) {
 		return Info{}, err
 	}
 	s, ok, err := e.section(".note.gnu.build-id")
-	if err != nil || !ok {
-		return info, err
+	if err != nil {
+		return Info{}, err
+	}
+	if !ok {
+		return info, nil
 	}
 	if s.typ != shtNote {
 		return Info{}, formatErrorf(s.off, "section .note.gnu.build-id of type %d is no note", s.typ)

@@ -107,12 +107,13 @@ func TestHostileELF(t *testing.T) {
 		"lying note":         {good(build(huge)), "note of 4+4294967295 bytes"},
 		"long build ID":      {good(build(note(order, make([]byte, 65)))), "build ID of 65 bytes"},
 		"empty build ID":     {good(build(note(order, nil))), "build ID of 0 bytes"},
+		"later name outside": {nameless(good()), "name of section 2"},
 		"note by name only":  {good(part{".note.gnu.build-id", 1, huge}), "is no note"},
 	} {
-		_, err := ParseELF(bytes.NewReader(c.b), int64(len(c.b)))
+		info, err := ParseELF(bytes.NewReader(c.b), int64(len(c.b)))
 		var d *Error
-		if !errors.As(err, &d) || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", name, err)
+		if !errors.As(err, &d) || !strings.Contains(err.Error(), c.want) || info != (Info{}) {
+			t.Errorf("%s: %+v, %v", name, info, err)
 		}
 	}
 }

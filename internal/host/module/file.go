@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"github.com/patchsensor/patchsensor/internal/file"
-	"github.com/patchsensor/patchsensor/internal/host/module/packed"
+	"github.com/patchsensor/patchsensor/internal/host/packed"
 )
 
 // maxUnpacked bounds a compressed module, in uncompressed bytes. amdgpu, the largest of
@@ -77,13 +77,13 @@ func parseFile(f *os.File, size int64) (Info, error) {
 	if err != nil && err != io.EOF {
 		return Info{}, err
 	}
-	kind := packed.KindOf(head[:n])
-	if kind == packed.Plain {
-		return ParseELF(f, size)
+	switch kind := packed.KindOf(head[:n]); kind {
+	case packed.Gzip, packed.XZ, packed.Zstd:
+		c, err := packed.Read(f, kind, maxUnpacked)
+		if err != nil {
+			return Info{}, err
+		}
+		return ParseELF(c, c.Size())
 	}
-	c, err := packed.Read(f, kind, maxUnpacked)
-	if err != nil {
-		return Info{}, err
-	}
-	return ParseELF(c, c.Size())
+	return ParseELF(f, size)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,4 +186,32 @@ func simple(name, srcversion string, id []byte) []byte {
 		parts = append(parts, part{".note.gnu.build-id", shtNote, note(binary.LittleEndian, id)})
 	}
 	return makeELF(binary.LittleEndian, true, parts...)
+}
+
+// nameless is a copy of a module of 64 bits whose .modinfo is its first section, and whose
+// others have names beyond the section of names.
+func nameless(module []byte) []byte {
+	b := bytes.Clone(module)
+	order := binary.LittleEndian
+	table := b[order.Uint64(b[40:]):]
+	header := func(i int) []byte { return table[64*i:][:64] }
+	count := int(order.Uint16(b[60:]))
+	at := order.Uint64(header(int(order.Uint16(b[62:])))[24:])
+	for i := 1; i < count; i++ {
+		if bytes.HasPrefix(b[at+uint64(order.Uint32(header(i))):], []byte(".modinfo\x00")) {
+			first := bytes.Clone(header(1))
+			copy(header(1), header(i))
+			copy(header(i), first)
+		}
+	}
+	for i := 2; i < count; i++ {
+		order.PutUint32(header(i), 0xffffff)
+	}
+	return b
+}
+
+// seal makes the checksum of the first block's header of an .xz file right.
+func seal(xz []byte) {
+	size := 4 * int(xz[12])
+	binary.LittleEndian.PutUint32(xz[12+size:], crc32.ChecksumIEEE(xz[12:12+size]))
 }

@@ -12,6 +12,7 @@ func FuzzParseELF(f *testing.F) {
 	f.Add(build(f, "m", "A", "1"))
 	f.Add(simple("m", "A", []byte("12345678901234567890")))
 	f.Add(makeELF(binary.BigEndian, false, part{".modinfo", 1, []byte("name=m\x00")}, part{".note.gnu.build-id", shtNote, note(binary.BigEndian, []byte{1})}))
+	f.Add(nameless(build(f, "m", "A", "1")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		info, err := ParseELF(bytes.NewReader(b), int64(len(b)))
 		if err != nil {

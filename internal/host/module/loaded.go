@@ -2,6 +2,7 @@ package module
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,11 +15,12 @@ import (
 
 // Limits of what the kernel says of its modules.
 const (
-	maxModules = 16384   // loaded; a desktop has 200
-	maxLine    = 1 << 20 // bytes of one line, with the names of all holders
-	maxName    = 128     // bytes; MODULE_NAME_LEN is below 64
-	maxAttr    = 4096    // bytes of a file of sysfs: one page
-	maxHolders = 4096
+	maxModules = 16384    // loaded; a desktop has 200
+	maxLine    = 1 << 20  // bytes of one line, with the names of all holders
+	maxName    = 128      // bytes; MODULE_NAME_LEN is below 64
+	maxListing = 32 << 20 // bytes of /proc/modules
+	maxAttr    = 4096     // bytes of a file of sysfs: one page
+	maxHolders = 1 << 16  // of all modules together
 )
 
 // Loaded is one loaded module as the kernel tells of it. What it does not tell is
@@ -61,8 +63,9 @@ func ReadLoaded(proc, sys Root) ([]Loaded, error) {
 	if err != nil {
 		errs = append(errs, defect("modules", -1, err))
 	}
+	holders := maxHolders
 	for i := range list {
-		if err := readSysfs(sys, &list[i]); err != nil {
+		if err := readSysfs(sys, &list[i], &holders); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -86,13 +89,20 @@ func ParseModules(r io.Reader) ([]Loaded, error) {
 		next += uint64(n)
 		return n, token, err
 	})
+	holders := maxHolders
 	for ; in.Scan(); start = next {
-		if len(list) == maxModules {
+		switch {
+		case len(list) == maxModules:
 			return list, formatErrorf(start, "more than %d modules", maxModules)
+		case next > maxListing:
+			return list, formatErrorf(start, "more than %d bytes", maxListing)
 		}
 		l, err := parseModule(in.Text())
 		if err != nil {
 			return list, formatErrorf(start, "%w", err)
+		}
+		if holders -= len(l.Holders); holders < 0 {
+			return list, formatErrorf(start, "more than %d holders", maxHolders)
 		}
 		list = append(list, l)
 	}
@@ -126,7 +136,7 @@ func parseModule(line string) (Loaded, error) {
 			case h == "[permanent]":
 				l.Permanent = true
 			case h == "":
-			case !validName(h) || len(l.Holders) == maxHolders:
+			case !validName(h):
 				return Loaded{}, fmt.Errorf("%q is no list of holders", clip(words[3]))
 			default:
 				l.Holders = append(l.Holders, h)
@@ -161,11 +171,15 @@ func parseCount(s string) (int, error) {
 }
 
 // listSysfs finds modules where /proc/modules is hidden: built-in ones have no
-// initstate (kernel/params.c against kernel/module/sysfs.c).
+// initstate (kernel/params.c against kernel/module/sysfs.c). The error is an *Error.
 func listSysfs(sys Root) ([]Loaded, error) {
-	names, err := sys.ReadDir("module", maxModules)
+	names, err := sys.ReadDir("module", maxModules+1)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	if len(names) > maxModules {
+		names = names[:maxModules]
+		err = fmt.Errorf("more than %d entries", maxModules)
 	}
 	var list []Loaded
 	for _, name := range names {
@@ -176,12 +190,15 @@ func listSysfs(sys Root) ([]Loaded, error) {
 			list = append(list, Loaded{Name: name, Refcount: -1})
 		}
 	}
-	return list, err
+	if err != nil {
+		return list, defect("module", -1, err)
+	}
+	return list, nil
 }
 
-// readSysfs adds what /sys/module/NAME tells. A module that is being unloaded loses
-// its directory, which is no error.
-func readSysfs(sys Root, l *Loaded) error {
+// readSysfs adds what /sys/module/NAME tells, and takes its holders off holders. A
+// module that is being unloaded loses its directory, which is no error.
+func readSysfs(sys Root, l *Loaded, holders *int) error {
 	dir := "module/" + l.Name + "/"
 	var errs []error
 	read := func(name string) []byte {
@@ -191,7 +208,14 @@ func readSysfs(sys Root, l *Loaded) error {
 		}
 		return b
 	}
-	attr := func(name string) string { return strings.TrimRight(string(read(name)), "\n") }
+	attr := func(name string) string {
+		b := bytes.TrimRight(read(name), "\n")
+		if len(b) > maxWord {
+			errs = append(errs, defect(dir+name, 0, fmt.Errorf("%d bytes where %d are allowed", len(b), maxWord)))
+			return ""
+		}
+		return string(b)
+	}
 	l.Srcversion, l.Version = attr("srcversion"), attr("version")
 	if s := attr("taint"); s != "" {
 		l.Taint = s
@@ -208,7 +232,12 @@ func readSysfs(sys Root, l *Loaded) error {
 		}
 		l.Refcount = n
 	}
-	if names, err := sys.ReadDir(dir+"holders", maxHolders); err == nil {
+	switch names, err := sys.ReadDir(dir+"holders", *holders+1); {
+	case err == nil && len(names) > *holders:
+		errs = append(errs, defect(dir+"holders", -1, fmt.Errorf("more than %d holders of modules", maxHolders)))
+		*holders = 0
+	case err == nil:
+		*holders -= len(names)
 		l.Holders = slices.DeleteFunc(names, func(n string) bool { return !validName(n) })
 		slices.Sort(l.Holders)
 	}

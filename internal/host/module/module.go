@@ -13,6 +13,7 @@ import (
 	"os"
 
 	"github.com/patchsensor/patchsensor/internal/file"
+	"github.com/patchsensor/patchsensor/internal/host/packed"
 )
 
 // Root is the root directory of a file system: a *file.Root, or one that is put
@@ -28,8 +29,10 @@ type Root interface {
 
 // Error is a defect of one file.
 type Error struct {
-	File   string // as named inside its root
-	Offset int64  // byte offset of the defect, in the uncompressed content; -1 when it has none
+	File string // as named inside its root
+	// Offset is the byte offset of the defect: in the uncompressed content, or in the
+	// file where Err is about its compression; -1 when it has none.
+	Offset int64
 	Err    error
 }
 
@@ -54,6 +57,9 @@ func defect(name string, offset int64, err error) error {
 			d.File = name
 		}
 		return d
+	}
+	if p, ok := errors.AsType[*packed.Error](err); ok {
+		return &Error{File: name, Offset: p.Offset, Err: p.Err}
 	}
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err

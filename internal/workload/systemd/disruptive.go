@@ -7,6 +7,7 @@ import "strings"
 type rule struct{ pattern, why string }
 
 const (
+	cutsBus        = "disconnects every program on the system bus, many of which do not come back"
 	cutsNetwork    = "may cut the network connections of this machine"
 	cutsTunnel     = "drops the tunnels and the connections through them"
 	cutsRoutes     = "withdraws routes and drops neighbours"
@@ -32,9 +33,13 @@ const (
 //     so a restart ends none;
 //   - cron, crond: KillMode=process likewise (Debian, cronie), jobs go on;
 //   - systemd-journald, systemd-udevd, systemd-resolved, systemd-timesyncd,
-//     polkit: they keep their state in /run or with the manager over a restart.
+//     polkit: they keep their state in /run or with the manager over a restart;
+//   - dbus-:1.2-org.example.Name@0: what dbus-broker starts for a name on the bus
+//     is no bus.
 var systemRules = []rule{
-	{"dbus*", "disconnects every program on the system bus, many of which do not come back"},
+	{"dbus", cutsBus},
+	{"dbus-broker", cutsBus},
+	{"dbus-daemon", cutsBus},
 
 	{"systemd-logind*", "may end sessions, or leave graphical ones without their devices"},
 	{"elogind*", "may end sessions, or leave graphical ones without their devices"},
@@ -173,13 +178,19 @@ var systemRules = []rule{
 
 const (
 	endsUserDesktop = "ends the user's graphical session"
+	endsWithBus     = "ends the user's graphical session, which does not survive its bus"
+	closesProgram   = "closes the application, and what is not saved in it is lost"
 	locksKeys       = "forgets the keys that the user has unlocked"
 )
 
 // userRules are the same for the services of a user's manager.
 var userRules = []rule{
-	{"dbus*", "ends the user's graphical session, which does not survive its bus"},
-	{"app-*", "closes the application, and what is not saved in it is lost"},
+	{"dbus", endsWithBus},
+	{"dbus-broker", endsWithBus},
+	{"dbus-daemon", endsWithBus},
+	{"dbus-:*", closesProgram}, // dbus-:1.2-org.gnome.Nautilus@0, started by the bus
+	{"at-spi-dbus-bus*", "disconnects screen readers and other aids"},
+	{"app-*", closesProgram},
 	{"gnome-session*", endsUserDesktop},
 	{"gnome-shell*", endsUserDesktop},
 	{"org.gnome.Shell*", endsUserDesktop},
@@ -220,4 +231,19 @@ func disruption(unit string, user bool) string {
 		}
 	}
 	return ""
+}
+
+// instead is the better thing to do where the command to restart a unit is only the
+// last resort: the message bus is made to run for as long as the machine, or the
+// user's manager, does. Debian's dbus (its postinst) says of the system's that
+// upstream does not support a restart, and asks for a reboot.
+func instead(unit string, user bool) string {
+	name, isService := strings.CutSuffix(unit, ".service")
+	switch {
+	case !isService || name != "dbus" && name != "dbus-broker" && name != "dbus-daemon":
+		return ""
+	case user:
+		return "the user's message bus is renewed when the user has logged out of every session; the command does it at once"
+	}
+	return "the message bus is not made to be restarted, so reboot when it suits; the command does it at once"
 }

@@ -10,7 +10,8 @@ func TestDisruption(t *testing.T) {
 		"ssh.service": false, "sshd.service": false, "cron.service": false, "crond.service": false,
 		"nginx.service": false, "postgresql@15-main.service": false, "polkit.service": false,
 		"systemd-journald.service": false, "systemd-udevd.service": false, "systemd-resolved.service": false,
-		"docker-registry.service": false, "lynis.service": false, "foo.socket": false, "dbus.socket": false,
+		"dbus-:1.3-org.freedesktop.problems@0.service": false,
+		"docker-registry.service":                      false, "lynis.service": false, "foo.socket": false, "dbus.socket": false,
 
 		"ssh@0-10.0.0.1:22-10.0.0.2:50000.service": true,
 		"dbus.service": true, "dbus-broker.service": true, "systemd-logind.service": true,
@@ -28,10 +29,33 @@ func TestDisruption(t *testing.T) {
 	}
 	for unit, want := range map[string]bool{
 		"ssh-agent.service": true, "app-org.kde.kate@1.service": true, "dbus.service": true,
+		"dbus-broker.service": true, "at-spi-dbus-bus.service": true, "dbus-:1.2-org.gnome.Nautilus@250.service": true,
 		"pipewire.service": false, "networking.service": false, "bluetooth.service": false,
 	} {
 		if got := disruption(unit, true); (got != "") != want {
 			t.Errorf("user's %s: %q, want disruptive %v", unit, got, want)
+		}
+	}
+}
+
+// The bus is not made to be restarted, and what it started is no bus.
+func TestInstead(t *testing.T) {
+	for _, tt := range []struct {
+		unit         string
+		system, user string
+	}{
+		{"dbus.service", "reboot", "logged out"},
+		{"dbus-broker.service", "reboot", "logged out"},
+		{"dbus-daemon.service", "reboot", "logged out"},
+		{"dbus.socket", "", ""},
+		{"dbus-:1.2-org.gnome.Nautilus@250.service", "", ""},
+		{"at-spi-dbus-bus.service", "", ""},
+		{"ssh.service", "", ""},
+	} {
+		for user, want := range map[bool]string{false: tt.system, true: tt.user} {
+			if got := instead(tt.unit, user); (got != "") != (want != "") || !strings.Contains(got, want) {
+				t.Errorf("%s, of a user %v: %q", tt.unit, user, got)
+			}
 		}
 	}
 }

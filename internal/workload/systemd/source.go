@@ -3,7 +3,8 @@
 //
 // It asks no service manager and reads no file: a path says which unit a
 // process belongs to, because systemd keeps one cgroup per unit
-// (https://systemd.io/CGROUP_DELEGATION).
+// (https://systemd.io/CGROUP_DELEGATION). Who a user is, and where a session, it is
+// told.
 package systemd
 
 import (
@@ -15,9 +16,18 @@ import (
 )
 
 // Source is a workload source; see New. It has no state of its own and may be
-// used concurrently if its users function may.
+// used concurrently if the functions that it was given may.
 type Source struct {
-	users func(uid uint32) (name string, ok bool)
+	users    func(uid uint32) (name string, ok bool)
+	sessions func(id string) (Session, bool)
+}
+
+// Session is what the login manager knows of a login session. What it does not know
+// is empty.
+type Session struct {
+	UID      uint32
+	Terminal string // "pts/3", "tty1"
+	Remote   string // host from which the user came
 }
 
 // New returns a source that names users by the function users, which may be
@@ -26,7 +36,14 @@ func New(users func(uid uint32) (name string, ok bool)) *Source {
 	if users == nil {
 		users = func(uint32) (string, bool) { return "", false }
 	}
-	return &Source{users: users}
+	return &Source{users: users, sessions: func(string) (Session, bool) { return Session{}, false }}
+}
+
+// WithSessions returns a source that also says where the sessions of this system
+// are, as the function sessions tells. It must say the same of a session each time:
+// all processes of one have a workload of the same name.
+func (s *Source) WithSessions(sessions func(id string) (Session, bool)) *Source {
+	return &Source{users: s.users, sessions: sessions}
 }
 
 // Identify names the unit or session of a process. It returns false for a
@@ -123,25 +140,51 @@ func (s *Source) unit(p workload.Process, cgroup string, at place) workload.Work
 	w.Command = append(w.Command, at.unit)
 	w.DisruptiveWhy = disruption(at.unit, at.user)
 	w.Disruptive = w.DisruptiveWhy != ""
+	w.Advice = instead(at.unit, at.user)
 	return within(p, at, w)
 }
 
 func (s *Source) session(p workload.Process, cgroup string, at place, id string) workload.Workload {
-	owner, of, ends := "", "", "ends the login session"
-	if at.owned {
-		owner = uidString(at.owner)
-		of = " of " + s.person(at)
-		ends += of
-	}
 	w := s.describe(cgroup, at)
 	w.Kind = workload.KindSession
-	w.Name = "session " + id + of
+	owner := ""
+	if at.owned {
+		owner = uidString(at.owner)
+	}
 	w.Key = key(at, "session:"+owner+":"+id)
+	known := s.known(&at, id)
+	of := ""
+	if at.owned {
+		of = " of " + s.person(at)
+	}
+	if known.Terminal != "" {
+		of += " on " + known.Terminal
+	}
+	ends := "ends the login session" + of
+	if known.Remote != "" {
+		ends += " from " + known.Remote
+	}
+	w.Name = "session " + id + of
 	w.Target = w.Name + inside(at)
 	w.Command = []string{"loginctl", "terminate-session", id}
 	w.Disruptive, w.DisruptiveWhy = true, ends
 	w.Advice = "log out and in again; the command does so by force"
 	return within(p, at, w)
+}
+
+// known is what is known of a session of this system. It tells the owner where the
+// path does not, and is not believed where they differ: then the number has been
+// given to another session meanwhile.
+func (s *Source) known(at *place, id string) Session {
+	if at.container != "" {
+		return Session{} // of the same number, but of another system
+	}
+	session, ok := s.sessions(id)
+	if !ok || at.owned && session.UID != at.owner {
+		return Session{}
+	}
+	at.owner, at.owned = session.UID, true
+	return session
 }
 
 // describe fills in what a unit is called.

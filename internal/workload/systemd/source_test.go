@@ -97,6 +97,14 @@ var claimed = []struct {
 	{"sandboxed process of a service", foreign(in("/system.slice/chronyd.service"), 88), workload.KindUnit, "chronyd.service", "unit:chronyd.service", "chronyd.service", "",
 		"systemctl restart chronyd.service", ""},
 
+	{"system bus", comm("dbus-daemon", in("/system.slice/dbus.service")), workload.KindUnit, "dbus.service", "unit:dbus.service", "dbus.service", "",
+		"systemctl restart dbus.service", "system bus"},
+	{"system bus by dbus-broker", comm("dbus-broker", in("/system.slice/dbus-broker.service")), workload.KindUnit, "dbus-broker.service", "unit:dbus-broker.service", "dbus-broker.service", "",
+		"systemctl restart dbus-broker.service", "system bus"},
+	{"started by dbus-broker", in(`/system.slice/system-dbus\x2d:1.3\x2dorg.freedesktop.problems.slice/dbus-:1.3-org.freedesktop.problems@0.service`), workload.KindUnit,
+		"dbus-:1.3-org.freedesktop.problems@0.service", "unit:dbus-:1.3-org.freedesktop.problems@0.service", "dbus-:1.3-org.freedesktop.problems@0.service", "",
+		"systemctl restart dbus-:1.3-org.freedesktop.problems@0.service", ""},
+
 	{"process 1", first(systemdIn("/init.scope")), workload.KindUnit, "init.scope", "unit:init.scope", "init.scope", "",
 		"systemctl daemon-reexec", ""},
 	{"process 1 elsewhere", first(systemdIn("/docker/" + hexID + "/init.scope")), workload.KindUnit, "init.scope", "unit:init.scope", "init.scope", "",
@@ -106,6 +114,24 @@ var claimed = []struct {
 		"systemctl --user --machine=alice@.host restart foo.service", ""},
 	{"user bus", in("/user.slice/user-1000.slice/user@1000.service/session.slice/dbus.service"), workload.KindUserUnit, "dbus.service", "user-unit:1000:dbus.service", "dbus.service of alice", "",
 		"systemctl --user --machine=alice@.host restart dbus.service", "graphical session"},
+	{"user bus by dbus-broker", in("/user.slice/user-1000.slice/user@1000.service/session.slice/dbus-broker.service"), workload.KindUserUnit, "dbus-broker.service", "user-unit:1000:dbus-broker.service", "dbus-broker.service of alice", "",
+		"systemctl --user --machine=alice@.host restart dbus-broker.service", "graphical session"},
+	{"application that the user bus started", in(`/user.slice/user-1000.slice/user@1000.service/app.slice/app-dbus\x2d:1.2\x2dorg.gnome.Loupe.slice/dbus-:1.2-org.gnome.Loupe@0.service`), workload.KindUserUnit,
+		"dbus-:1.2-org.gnome.Loupe@0.service", "user-unit:1000:dbus-:1.2-org.gnome.Loupe@0.service", "dbus-:1.2-org.gnome.Loupe@0.service of alice", "",
+		"systemctl --user --machine=alice@.host restart dbus-:1.2-org.gnome.Loupe@0.service", "not saved"},
+	{"bus that dbus-launch started", comm("dbus-daemon", in("/user.slice/user-1000.slice/session-3.scope")), workload.KindSession, "session 3 of alice", "session:1000:3", "session 3 of alice", "",
+		"loginctl terminate-session 3", "login session of alice"},
+	{"manager of root", systemdIn("/user.slice/user-0.slice/user@0.service/init.scope"), workload.KindUserUnit, "init.scope", "user-unit:0:init.scope", "init.scope of root", "",
+		"systemctl --user --machine=root@.host daemon-reexec", ""},
+	{"user manager whose executable cannot be seen", func() workload.Process {
+		p := comm("systemd", in("/user.slice/user-1000.slice/user@1000.service/init.scope"))
+		p.Exe = ""
+		return p
+	}(), workload.KindUserUnit, "init.scope", "user-unit:1000:init.scope", "init.scope of alice", "",
+		"systemctl --user --machine=alice@.host daemon-reexec", ""},
+	{"user manager in a container", foreign(systemdIn("/payload/user.slice/user-1000.slice/user@1000.service/init.scope"), 5), workload.KindUserUnit, "init.scope",
+		"nested:/payload/user-unit:1000:init.scope", "init.scope of user 1000 in payload", "",
+		"nsenter --target 5 --all systemctl --user --machine=1000@.host daemon-reexec", ""},
 	{"user's slice named after another's", in("/user.slice/user-1000.slice/user@1000.service/user-0.slice/foo.service"), workload.KindUserUnit, "foo.service", "user-unit:1000:foo.service", "foo.service of alice", "",
 		"systemctl --user --machine=alice@.host restart foo.service", ""},
 	{"user's scope named like a session", in("/user.slice/user-1000.slice/user@1000.service/session-9.scope"), workload.KindUserUnit, "session-9.scope", "user-unit:1000:session-9.scope", "session-9.scope of alice", "",
@@ -169,11 +195,15 @@ var claimed = []struct {
 }
 
 var unclaimed = map[string]workload.Process{
-	"root":                              in("/"),
-	"slice only":                        in("/system.slice"),
-	"no cgroup":                         {PID: 9, Comm: "x"},
-	"other init":                        first(in("/")),
-	"other init in init.scope":          first(comm("systemd", in("/init.scope"))),
+	"root":                     in("/"),
+	"slice only":               in("/system.slice"),
+	"no cgroup":                {PID: 9, Comm: "x"},
+	"other init":               first(in("/")),
+	"other init in init.scope": first(comm("systemd", in("/init.scope"))),
+	"process 1 that is not systemd, of a container": foreign(first(comm("tini", in("/engine/web"))), 5),
+	"kernel thread":                     {PID: 2, Comm: "kthreadd", Cgroups: []workload.Cgroup{{Path: "/"}}},
+	"kernel thread called systemd":      {PID: 77, Comm: "systemd", Cgroups: []workload.Cgroup{{Hierarchy: 1, Controllers: "name=systemd", Path: "/"}, {Path: "/"}}},
+	"kernel thread in a namespace":      foreign(workload.Process{PID: 78, Comm: "kworker/0:0", Cgroups: []workload.Cgroup{{Path: "/"}}}, 0),
 	"stray process in init.scope":       in("/init.scope"),
 	"manager sharing the top":           foreign(first(systemdIn("/init.scope")), 77),
 	"stray process in a user's":         in("/user.slice/user-1000.slice/user@1000.service/init.scope"),
@@ -261,6 +291,8 @@ func TestAdvice(t *testing.T) {
 		"executes itself anew":      first(systemdIn("/init.scope")),
 		"cannot restart it":         in("/system.slice/run-u12.scope"),
 		"log out and in again":      in("/user.slice/user-1000.slice/session-3.scope"),
+		"not made to be restarted":  in("/system.slice/dbus.service"),
+		"out of every session":      in("/user.slice/user-1000.slice/user@1000.service/session.slice/dbus.service"),
 		"only if you trust":         foreign(in("/lab1/system.slice/nginx.service"), 321),
 		"act inside that container": foreign(in("/lab1/system.slice/nginx.service"), 0),
 		"the way it was started":    foreign(in("/lab1/system.slice/run-u1.scope"), 321),
@@ -293,7 +325,7 @@ func FuzzIdentify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path, comm, exe string, init, foreign bool, initPID int) {
 		p := workload.Process{PID: 2, Comm: comm, Exe: exe, Init: init, Foreign: foreign, InitPID: initPID,
 			Cgroups: []workload.Cgroup{{Path: path}}}
-		s := New(users)
+		s := New(users).WithSessions(logins)
 		w, ok := s.Identify(p)
 		if err := workloadtest.Check(p, w, ok); err != nil {
 			t.Fatal(err)

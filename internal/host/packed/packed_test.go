@@ -7,9 +7,11 @@ import (
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/patchsensor/patchsensor/internal/file"
@@ -46,11 +48,13 @@ func sample(n int) []byte {
 	return b
 }
 
-var tools = []struct {
+type tool struct {
 	name string
 	kind Kind
 	args []string
-}{
+}
+
+var tools = []tool{
 	{"gzip", Gzip, []string{"gzip", "-nc"}},
 	{"xz kernel", XZ, []string{"xz", "-c", "--check=crc32", "--lzma2=dict=1MiB"}},
 	{"xz crc64", XZ, []string{"xz", "-c"}},
@@ -59,6 +63,10 @@ var tools = []struct {
 	{"xz blocks", XZ, []string{"xz", "-c", "-T2", "--block-size=65536"}},
 	{"zstd", Zstd, []string{"zstd", "-qc"}},
 	{"zstd 19", Zstd, []string{"zstd", "-qc", "-19", "--no-check"}},
+	{"xz x86", XZ, []string{"xz", "-c", "--check=crc32", "--x86", "--lzma2=dict=1MiB"}},
+	{"xz x86 blocks", XZ, []string{"xz", "-c", "--x86", "--lzma2=dict=1MiB", "--block-size=65536"}},
+	{"xz small blocks", XZ, []string{"xz", "-c", "--block-size=20000"}},
+	{"lzma", LZMA, []string{"xz", "-c", "--format=lzma"}},
 }
 
 func TestRead(t *testing.T) {
@@ -97,7 +105,7 @@ func TestRead(t *testing.T) {
 // TestBomb reads 64 MiB of zeros that take little room: memory must not follow.
 func TestBomb(t *testing.T) {
 	for _, tool := range tools {
-		if tool.name == "xz sha256" || tool.name == "xz blocks" || tool.name == "xz none" {
+		if strings.Contains(tool.name, "blocks") || tool.name == "xz sha256" || tool.name == "xz none" {
 			continue
 		}
 		t.Run(tool.name, func(t *testing.T) {
@@ -155,13 +163,16 @@ func TestHostileXZ(t *testing.T) {
 		return slices.Concat(good[:12], body, good[24:])
 	}
 	for name, in := range map[string][]byte{
-		"4 GiB dictionary":   header(0, 0x21, 1, 40),
-		"96 MiB dictionary":  header(0, 0x21, 1, 29),
 		"bad dictionary":     header(0, 0x21, 1, 41),
-		"x86 filter":         header(1, 4, 0, 0x21, 1, 20),
+		"filter for ARM":     header(1, 7, 0, 0x21, 1, 20),
+		"filter twice":       header(2, 4, 0, 4, 0, 0x21, 1, 20),
 		"only x86":           header(0, 4, 0),
+		"x86 behind LZMA2":   header(1, 0x21, 1, 20, 4, 0),
 		"endless number":     header(0x40, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
+		"long properties":    header(0, 0x21, 0xff, 0x7f),
 		"reserved flags":     header(0x20, 0x21, 1, 20),
+		"size too small":     header(0x80, 0xe7, 7, 0x21, 1, 20),
+		"size too large":     header(0x80, 0xe9, 7, 0x21, 1, 20),
 		"header's checksum":  slices.Concat(good[:20], []byte{1, 2, 3, 4}, good[24:]),
 		"stream's checksum":  slices.Concat(good[:8], []byte{1, 2, 3, 4}, good[12:]),
 		"blocks without end": append(slices.Clone(good[:12]), bytes.Repeat(append(header(0, 0x21, 1, 28)[12:24], make([]byte, 8)...), 100)...),
@@ -169,8 +180,27 @@ func TestHostileXZ(t *testing.T) {
 		"no block, an index": append(slices.Clone(good[:12]), 0),
 	} {
 		got, err := read(in, XZ, 1<<20)
-		if err == nil {
-			t.Errorf("%s: %d bytes and no error", name, len(got))
+		var e *Error
+		if !errors.As(err, &e) || e.Offset < 12 || e.Offset > int64(len(in)) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	if _, err := read(header(0, 0x21, 1, 40), XZ, 100<<20); err == nil {
+		t.Error("a window of 4 GiB for 100 MiB is taken")
+	}
+	// What is asked for without need costs nothing.
+	want := sample(1000)
+	for name, in := range map[string][]byte{
+		"4 GiB dictionary":  header(0, 0x21, 1, 40),
+		"96 MiB dictionary": header(0, 0x21, 1, 29),
+		"sizes":             header(0x80, 0xe8, 7, 0x21, 1, 29),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got, err := read(in, XZ, 1<<20)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; err != nil || !bytes.Equal(got, want) || used > 8<<20 {
+			t.Errorf("%s: %d bytes, %v; %d bytes allocated", name, len(got), err, used)
 		}
 	}
 }
@@ -179,6 +209,13 @@ func TestHostileXZ(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	for _, tool := range tools {
 		f.Add(pipe(f, sample(2000), tool.args[0], tool.args[1:]...))
+	}
+	for _, name := range []string{"lines.lz4", "lines.bz2"} {
+		in, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(in)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		const limit = 1 << 16

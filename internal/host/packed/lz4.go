@@ -1,4 +1,4 @@
-package kernel
+package packed
 
 import (
 	"encoding/binary"
@@ -6,15 +6,18 @@ import (
 	"io"
 )
 
+const magicLZ4 = "\x02\x21\x4c\x18"
+
 // maxLZ4Block is how much a block of the old LZ4 frame format has at most when
 // it is unpacked (LZ4 Frame Format Description, "Legacy frame";
 // lib/decompress_unlz4.c of the kernel).
 const maxLZ4Block = 8 << 20
 
-var errLZ4 = errors.New("lz4: block is damaged")
+var errLZ4 = errors.New("block is damaged")
 
 // lz4Reader reads the old LZ4 frame format, which kernels are packed with: a
-// magic number, then blocks, each with its size in front.
+// magic number, then blocks, each with its size in front. A block that is cut is not told
+// from what the kernel's build appends, the size of the whole.
 type lz4Reader struct {
 	in     io.Reader
 	packed []byte
@@ -24,9 +27,9 @@ type lz4Reader struct {
 
 // newLZ4 reads the frame that in begins with.
 func newLZ4(in io.Reader) (io.Reader, error) {
-	var magic [4]byte
+	var magic [len(magicLZ4)]byte
 	if _, err := io.ReadFull(in, magic[:]); err != nil {
-		return nil, err
+		return nil, unexpected(err)
 	}
 	return &lz4Reader{in: in}, nil
 }

@@ -68,11 +68,11 @@ func TestDeployment(t *testing.T) {
 			defer root.Close()
 			sc := newScan(New(Options{Log: zap.NewNop()}), fs, root, SourceMaps, snapshot.BootTime{})
 			f, ok := sc.deployment()
-			if ok != (c.state != "") || f.State != c.state || !strings.Contains(f.Remedy.Why, c.why) {
+			if ok != (c.state != "") || f.State != c.state || !strings.Contains(f.Why, c.why) {
 				t.Errorf("%v: %+v", ok, f)
 			}
-			if (f.Remedy.Action == Reboot) != (c.state == Stale) {
-				t.Errorf("remedy %+v", f.Remedy)
+			if (f.Action == Reboot) != (c.state == Stale) {
+				t.Errorf("action %s", f.Action)
 			}
 		})
 	}

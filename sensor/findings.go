@@ -66,7 +66,8 @@ func (sc *scan) report(ctx context.Context) *Report {
 	for _, n := range notices {
 		r.Findings = append(r.Findings, sc.noticeFinding(n))
 	}
-	if f, ok := sc.deployment(); ok {
+	sc.about = sc.judgeItself(ctx, sc.pageWanted)
+	if f, ok := sc.hostFinding(sc.about); ok {
 		r.Findings = append(r.Findings, f)
 	}
 	sort.Slice(r.Findings, func(i, j int) bool { return less(&r.Findings[i], &r.Findings[j]) })
@@ -83,6 +84,8 @@ func (sc *scan) report(ctx context.Context) *Report {
 		}
 	}
 	r.Summary.Processes = len(r.Seen)
+	verdict := rebootVerdict(sc.about, r, sc.opts.RebootAbove)
+	r.Reboot = &verdict
 	if len(r.Seen) == 0 {
 		sc.warnings.add(SubjectProcesses, errors.New("there was none to look at"), "is "+sc.fs.Dir()+" a procfs?")
 	}
@@ -142,7 +145,7 @@ func rank(s State) int { return slices.Index([]State{Unknown, Stale, Missing}, s
 // reasonOrder is that of the decision table: of several, the first one names
 // the finding.
 func reasonOrder() []Reason {
-	return []Reason{Replaced, Overwritten, MovedAside, SymlinkSwitched, Superseded, ImageSuperseded, PendingDeployment, MissingFile, Unreadable, Unresolved, Unverified, Vanished}
+	return []Reason{Replaced, Overwritten, MovedAside, SymlinkSwitched, Superseded, ImageSuperseded, PendingDeployment, KernelOutdated, ModuleReplaced, Microcode, MissingFile, Unreadable, Unresolved, Unverified, Vanished}
 }
 
 func (sc *scan) finding(ctx context.Context, g *group) Finding {
@@ -341,6 +344,8 @@ func summary(findings []Finding) Summary {
 			s.Redeploy++
 		case Reboot:
 			s.Reboot++
+		case Reload:
+			s.Reload++
 		}
 	}
 	return s

@@ -43,6 +43,7 @@ type memory struct {
 	later      time.Time
 	putOff     bool
 	advisories advisories
+	machine    machineMemory
 	// keep is where older observations are; nil if there is none.
 	keep knowledgeStore
 }

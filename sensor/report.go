@@ -40,8 +40,14 @@ const (
 	// PendingDeployment: the machine will boot another image of its whole system than it
 	// runs (rpm-ostree, bootc).
 	PendingDeployment Reason = "pending-deployment"
-	MissingFile       Reason = "missing"
-	Ephemeral         Reason = "ephemeral"
+	// KernelOutdated: a newer kernel of the same flavour, or another build, is installed.
+	KernelOutdated Reason = "kernel"
+	// ModuleReplaced: a kernel module is loaded in another build than its file.
+	ModuleReplaced Reason = "module"
+	// Microcode: a processor runs an older revision than is installed.
+	Microcode   Reason = "microcode"
+	MissingFile Reason = "missing"
+	Ephemeral   Reason = "ephemeral"
 	// Unreadable: the kernel refused what the decision needs.
 	Unreadable Reason = "unreadable"
 	// Unresolved: the mapped file's name leads nowhere that can be compared.
@@ -84,7 +90,9 @@ const (
 	Restart  Action = "restart"
 	Redeploy Action = "redeploy"
 	Reboot   Action = "reboot"
-	None     Action = "none"
+	// Reload takes a kernel module out and loads its new file.
+	Reload Action = "reload"
+	None   Action = "none"
 )
 
 // Report is the answer of one scan. Times are UTC; PIDs are those of the
@@ -101,8 +109,12 @@ type Report struct {
 	Complete bool      `json:"complete"`
 	Gaps     []Gap     `json:"gaps"`
 	Warnings []Warning `json:"warnings"`
-	Summary  Summary   `json:"summary"`
-	Findings []Finding `json:"findings"`
+	// Reboot says whether the machine itself is to be rebooted; what it rests on is in
+	// the finding of the workload of kind host. Sensors before this field did not judge
+	// it.
+	Reboot   *RebootVerdict `json:"reboot,omitempty"`
+	Summary  Summary        `json:"summary"`
+	Findings []Finding      `json:"findings"`
 	// Seen lists what was looked at, so that a question about one process or
 	// workload is not answered by its absence. It is in the document only where
 	// it was asked for.
@@ -185,6 +197,7 @@ type Summary struct {
 	Restart   int `json:"restart"`
 	Redeploy  int `json:"redeploy"`
 	Reboot    int `json:"reboot"`
+	Reload    int `json:"reload"`
 }
 
 // Finding is one workload that runs code which is not known to be current.
@@ -211,6 +224,9 @@ type Finding struct {
 	Exploited bool      `json:"exploited,omitempty"`
 	Packages  []Package `json:"packages"`
 	Processes []Process `json:"processes"`
+	// Causes are, of a finding about the machine itself, the parts of it that are not
+	// known to be current; what decides comes first.
+	Causes []Cause `json:"causes,omitempty"`
 	// ProcessesOmitted is how many more processes there are than an event lists.
 	ProcessesOmitted int `json:"processes_omitted,omitempty"`
 }

@@ -44,6 +44,11 @@ type scan struct {
 	// modules stands for the package database of what no package ships.
 	modules packages
 	whose   *actors // of processes, once asked for
+	// itself is the machine, about what is to be said of it; pageWanted says that this is
+	// to be all that there is.
+	itself     *machine
+	about      *itself
+	pageWanted bool
 	// fresh is when the readings were made that are not to be doubted, on
 	// CLOCK_BOOTTIME, and doubts are the processes whose older readings do not
 	// fit what is seen now. A scan on its own doubts nothing.

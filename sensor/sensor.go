@@ -25,6 +25,8 @@ type Options struct {
 	// Proc is where a procfs is mounted; "/proc" if empty. The BPF source
 	// sees the running kernel, whatever stands here.
 	Proc string
+	// Sys is where sysfs is mounted; what is beside Proc, else "/sys", if empty.
+	Sys string
 	// Source is SourceAuto, SourceBPF, SourceProcmap or SourceMaps; empty
 	// means auto.
 	Source string
@@ -35,6 +37,8 @@ type Options struct {
 	// Advisories is the index of advisories to use, as ImportAdvisories makes it;
 	// DefaultAdvisories, if that exists, if empty.
 	Advisories string
+	// RebootAbove says from when on so much is stale that a reboot is advised.
+	RebootAbove RebootAdvice
 	// Version is the program's own version, for the report.
 	Version string
 	// Progress is called now and then with how far a scan has come. It may be
@@ -76,6 +80,7 @@ func New(opts Options) *Sensor {
 	if opts.Proc == "" {
 		opts.Proc = "/proc"
 	}
+	opts.Sys = sysOf(opts.Sys, opts.Proc)
 	if opts.Source == "" {
 		opts.Source = SourceAuto
 	}

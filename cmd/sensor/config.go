@@ -30,11 +30,14 @@ type config struct {
 	Color   entry   `yaml:"color"`
 	Root    entry   `yaml:"root"`
 	Proc    entry   `yaml:"proc"`
+	Sys     entry   `yaml:"sys"`
 	Output  entry   `yaml:"output"`
 	Socket  entry   `yaml:"socket"`
 	// The runtimes that are asked about containers.
 	RuntimeSockets []entry `yaml:"runtime_sockets"`
 	Advisories     entry   `yaml:"advisories"`
+	// From how much on a reboot is advised although restarts would do.
+	RebootPercent entry `yaml:"reboot_percent"`
 
 	// What "sensor run" alone needs.
 	SocketMode  entry `yaml:"socket_mode"`
@@ -49,7 +52,7 @@ type config struct {
 }
 
 // configKeys are the keys of config, for messages.
-const configKeys = "exclude, source, color, root, proc, output, socket, runtime_sockets, advisories, socket_mode, socket_group, state_dir, tier, ring_bytes, " +
+const configKeys = "exclude, source, color, root, proc, sys, output, socket, runtime_sockets, advisories, reboot_percent, socket_mode, socket_group, state_dir, tier, ring_bytes, " +
 	"sweep, settle, retention, metrics"
 
 // entry is one value and the line on which it stands; line 0 means absent.
@@ -155,6 +158,7 @@ func (c *config) check(name string) error {
 		{"output", c.Output, takes(oneOf(staleFormats...))},
 		{"socket", c.Socket, takes(parseSocket)},
 		{"advisories", c.Advisories, takes(parseAdvisoriesKey)},
+		{"reboot_percent", c.RebootPercent, takes(parsePercent)},
 		{"socket_mode", c.SocketMode, takes(parseMode)},
 		{"socket_group", c.SocketGroup, takes(parseGroup)},
 		{"state_dir", c.StateDir, takes(parseAbsolute)},
@@ -205,6 +209,18 @@ func (c *config) stateDir() string {
 		return c.StateDir.Value
 	}
 	return defaultStateDir
+}
+
+// rebootAdvice is from when on a reboot is advised.
+func (c *config) rebootAdvice() sensor.RebootAdvice {
+	if c.RebootPercent.Line == 0 {
+		return sensor.RebootAdvice{}
+	}
+	percent, _ := parsePercent(c.RebootPercent.Value) // checked
+	if percent == 0 {
+		percent = -1
+	}
+	return sensor.RebootAdvice{Percent: percent}
 }
 
 func isNone(e entry) bool { return e.Value == sensor.NoRuntimes }

@@ -31,7 +31,7 @@ func newFilterFlags() *filterFlags {
 		packages: list[filter.Glob]{parse: filter.ParseGlob, kind: "PATTERN"},
 		cves:     list[string]{parse: parseCVE, kind: "CVE-ID"},
 		units:    list[filter.Glob]{parse: filter.ParseGlob, kind: "PATTERN"},
-		actions:  list[sensor.Action]{parse: oneOf(sensor.Restart, sensor.Redeploy, sensor.Reboot, sensor.None), kind: "ACTION"},
+		actions:  list[sensor.Action]{parse: oneOf(sensor.Restart, sensor.Redeploy, sensor.Reboot, sensor.Reload, sensor.None), kind: "ACTION"},
 		domains: list[sensor.Domain]{
 			parse: oneOf(sensor.DomainHost, sensor.DomainRuntime, sensor.DomainOrchestrator, sensor.DomainImage), kind: "DOMAIN",
 		},

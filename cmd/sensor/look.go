@@ -22,9 +22,9 @@ func askSources() []string { return slices.Insert(slices.Clone(sources), 1, sour
 
 // lookFlags are the flags of every command that looks at the machine.
 type lookFlags struct {
-	root, proc string
-	source     choice
-	runtimes   list[string]
+	root, proc, sys string
+	source          choice
+	runtimes        list[string]
 	// advisories is only there where addAdvisories declared it.
 	advisories typed[string]
 }
@@ -33,11 +33,12 @@ func (f *lookFlags) add(cmd *cobra.Command, sources []string, usage string) {
 	f.source = choice{sensor.SourceAuto, sources}
 	cmd.Flags().StringVar(&f.root, "root", "/", "`DIR` where the host's root file system is seen")
 	cmd.Flags().StringVar(&f.proc, "proc", "/proc", "`DIR` where the host's proc file system is seen")
+	cmd.Flags().StringVar(&f.sys, "sys", "", "`DIR` where the host's sys file system is seen (default beside --proc, else /sys)")
 	f.source.add(cmd, cmd.Flags(), "source", "", usage)
 	f.runtimes = list[string]{parse: parseRuntime, kind: "SOCKET"}
 	cmd.Flags().Var(&f.runtimes, "runtime-socket", "ask the container runtime at [docker:|containerd:|cri:]PATH instead of the usual ones (repeatable), or none")
 	completeRuntimes(cmd, "runtime-socket")
-	for _, name := range []string{"root", "proc"} {
+	for _, name := range []string{"root", "proc", "sys"} {
 		_ = cmd.MarkFlagDirname(name)
 	}
 }
@@ -47,6 +48,7 @@ func (f *lookFlags) add(cmd *cobra.Command, sources []string, usage string) {
 func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
 	take(flags, "root", &f.root, c.Root)
 	take(flags, "proc", &f.proc, c.Proc)
+	take(flags, "sys", &f.sys, c.Sys)
 	take(flags, "source", &f.source.value, c.Source)
 	if err := f.runtimes.take(flags, "runtime-socket", c.RuntimeSockets); err != nil {
 		return err
@@ -59,7 +61,10 @@ func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
 			return err
 		}
 	}
-	for _, d := range []struct{ flag, dir string }{{"root", f.root}, {"proc", f.proc}} {
+	for _, d := range []struct{ flag, dir string }{{"root", f.root}, {"proc", f.proc}, {"sys", f.sys}} {
+		if d.dir == "" {
+			continue
+		}
 		fi, err := os.Stat(d.dir)
 		if err != nil {
 			return &usageError{fmt.Errorf("--%s: %w", d.flag, err), "in a container, mount the host's directory and name the place"}
@@ -73,7 +78,7 @@ func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
 
 func (f *lookFlags) options() sensor.Options {
 	return sensor.Options{
-		Root: f.root, Proc: f.proc, Source: f.source.value, Runtimes: f.runtimes.values, Version: buildVersion().Version,
+		Root: f.root, Proc: f.proc, Sys: f.sys, Source: f.source.value, Runtimes: f.runtimes.values, Version: buildVersion().Version,
 	}
 }
 
@@ -116,7 +121,7 @@ func (f *askFlags) ask() ask {
 	switch {
 	case f.source.value == sourceDaemon:
 		a.daemon, a.scan.Source = only, sensor.SourceAuto
-	case f.source.value == sensor.SourceAuto && f.root == "/" && f.proc == "/proc" && !f.others:
+	case f.source.value == sensor.SourceAuto && f.root == "/" && f.proc == "/proc" && f.sys == "" && !f.others:
 		a.daemon = first
 	}
 	return a

@@ -21,6 +21,7 @@ type scanner interface {
 	Explain(ctx context.Context, opts sensor.Options, target string) (*sensor.Explanation, error)
 	Doctor(context.Context, sensor.Options) (*sensor.Diagnosis, error)
 	Packages(context.Context, sensor.Options) (*sensor.PackageList, error)
+	HostPage(context.Context, sensor.Options) (*sensor.HostReport, error)
 	// Run is the running sensor itself; it returns when ctx has ended.
 	Run(context.Context, sensor.Options) error
 }
@@ -53,6 +54,10 @@ func (host) Doctor(ctx context.Context, opts sensor.Options) (*sensor.Diagnosis,
 
 func (host) Packages(ctx context.Context, opts sensor.Options) (*sensor.PackageList, error) {
 	return sensor.New(opts).Packages(ctx)
+}
+
+func (host) HostPage(ctx context.Context, opts sensor.Options) (*sensor.HostReport, error) {
+	return sensor.New(opts).HostPage(ctx)
 }
 
 func (host) Run(ctx context.Context, opts sensor.Options) error {

@@ -121,6 +121,12 @@ func (a answers) Packages(_ context.Context, opts sensor.Options) (*sensor.Packa
 	return l, a.read("packages", l)
 }
 
+func (a answers) HostPage(_ context.Context, opts sensor.Options) (*sensor.HostReport, error) {
+	opts.Log.Debug("asked for the source " + opts.Source)
+	p := &sensor.HostReport{}
+	return p, a.read("host", p)
+}
+
 func (a answers) Doctor(context.Context, sensor.Options) (*sensor.Diagnosis, error) {
 	d := &sensor.Diagnosis{}
 	return d, a.read("diagnosis", d)

@@ -109,7 +109,7 @@ unknown, never as fine. "sensor run" is the same as a service: it follows what
 runs, answers at once, and tells the moment at which code goes stale or a patch has
 become effective. stale, explain and doctor ask it where it runs.
 
-Exit codes of stale, explain and packages:
+Exit codes of stale, explain, host and packages:
   0  nothing stale
   1  something is stale or missing
   2  the command line or the configuration is wrong
@@ -117,6 +117,7 @@ Exit codes of stale, explain and packages:
 		Example: `  sensor stale                        what must be restarted, and why
   sensor stale -o json                the same for a machine
   sensor explain ssh.service          the evidence, file by file
+  sensor host                         kernel, modules, microcode, end of life
   sensor packages --loaded-only       what runs, and whether its last patch is effective
   sensor doctor                       what this machine lets the sensor see
   sensor run                          follow what runs, as a service
@@ -154,6 +155,7 @@ Exit codes of stale, explain and packages:
 	root.AddCommand(
 		a.staleCommand(),
 		a.explainCommand(),
+		a.hostCommand(),
 		a.packagesCommand(),
 		a.doctorCommand(),
 		a.runCommand(),

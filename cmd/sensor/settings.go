@@ -84,6 +84,15 @@ const (
 	maxRing = 1 << 30
 )
 
+// parsePercent takes a part of a hundred; 0 stands for never.
+func parsePercent(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 8)
+	if err != nil || n > 100 {
+		return 0, errors.New("want percent: a number from 0, which is never, to 100")
+	}
+	return int(n), nil
+}
+
 // parseRing takes a size of buffers in bytes; 0 leaves the choice to the sensor.
 func parseRing(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 32)

@@ -144,7 +144,10 @@ func (v *view) remedies(p *printer, action sensor.Action) {
 	if len(manual) > 0 {
 		p.printf("\n%s\n", styled{bold, title + " by hand, no command is known:"})
 		for _, x := range manual {
-			text := x.Workload.Name + " (PID " + pidText(x) + ")"
+			text := x.Workload.Name
+			if len(x.Processes) > 0 {
+				text += " (PID " + pidText(x) + ")"
+			}
 			if x.Remedy.Why != "" {
 				text += ": " + x.Remedy.Why
 			}

@@ -31,6 +31,9 @@ type view struct {
 
 // write prints the table and everything under it.
 func (v *view) write(out *screen) {
+	if v.asked == "" && v.Reboot != nil {
+		hostLine(out.printer, v.Reboot)
+	}
 	t := table{columns: []column{
 		{head: "STATE"},
 		{head: "WORKLOAD", min: 16},
@@ -59,7 +62,7 @@ func (v *view) write(out *screen) {
 	}
 	v.conclude(out.printer)
 	v.missing(out.printer)
-	for _, action := range []sensor.Action{sensor.Restart, sensor.Redeploy, sensor.Reboot} {
+	for _, action := range []sensor.Action{sensor.Restart, sensor.Redeploy, sensor.Reload, sensor.Reboot} {
 		v.remedies(out.printer, action)
 	}
 	v.superseded(out.printer)
@@ -148,6 +151,19 @@ func (v *view) packageCells(x *sensor.Finding) [][]cell {
 			row = append(row, gravityCell(&p, row[1]))
 		}
 		rows = append(rows, row)
+	}
+	if len(x.Causes) > 0 {
+		rows = rows[:len(x.Packages)]
+	}
+	for i := range x.Causes {
+		// The package of the kernel says what there is to say of it.
+		if c := &x.Causes[i]; c.Reason != sensor.KernelOutdated || len(x.Packages) == 0 {
+			row := []cell{{text: causeText(c), short: c.Subject}, {text: "?"}}
+			if v.severity {
+				row = append(row, cell{text: "?"})
+			}
+			rows = append(rows, row)
+		}
 	}
 	return rows
 }
@@ -249,6 +265,9 @@ func (v *view) details(p *printer, x *sensor.Finding) {
 		line("pod", text)
 	}
 	line("cgroup", x.Workload.Cgroup)
+	for i := range x.Causes {
+		line("cause", string(x.Causes[i].State)+" "+string(x.Causes[i].Reason)+": "+x.Causes[i].Why)
+	}
 	line("why", x.Remedy.Why)
 	line("urgency", x.Urgency)
 	for _, k := range x.Packages {

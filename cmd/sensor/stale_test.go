@@ -132,6 +132,10 @@ func (f failing) Packages(context.Context, sensor.Options) (*sensor.PackageList,
 	return nil, f.err
 }
 
+func (f failing) HostPage(context.Context, sensor.Options) (*sensor.HostReport, error) {
+	return nil, f.err
+}
+
 func (f failing) Run(context.Context, sensor.Options) error { return f.err }
 
 func TestErrorsAreUnsure(t *testing.T) {
@@ -141,7 +145,7 @@ func TestErrorsAreUnsure(t *testing.T) {
 	} {
 		state := t.TempDir()
 		for _, args := range [][]string{
-			{"stale"}, {"explain", "1"}, {"doctor"}, {"packages"},
+			{"stale"}, {"explain", "1"}, {"doctor"}, {"packages"}, {"host"},
 			{"run", "--log-level", "error", "--keep-privileges", "--state-dir", state, "--socket", state + "/s"},
 		} {
 			var stderr strings.Builder

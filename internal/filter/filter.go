@@ -273,6 +273,8 @@ func summarize(s sensor.Summary, findings []sensor.Finding) sensor.Summary {
 			sum.Redeploy++
 		case sensor.Reboot:
 			sum.Reboot++
+		case sensor.Reload:
+			sum.Reload++
 		}
 	}
 	return sum

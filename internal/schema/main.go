@@ -27,6 +27,7 @@ func documents() []document {
 		{"explanation", sensor.ExplanationSchema, &sensor.Explanation{}},
 		{"diagnosis", sensor.DiagnosisSchema, &sensor.Diagnosis{}},
 		{"packages", sensor.PackageListSchema, &sensor.PackageList{}},
+		{"host", sensor.HostSchema, &sensor.HostReport{}},
 	}
 }
 

@@ -95,6 +95,17 @@ func sourcePrefix(p owner.Package) string {
 	return prefix
 }
 
+// signed is a version as the source has it of which a signed kernel is made: its own
+// revision after a plus sign, as Debian's linux-signed-amd64 6.1.192+2 makes
+// linux-image-6.1.0-56-amd64 6.1.192-2.
+func signed(version string) string {
+	i := strings.LastIndexByte(version, '-')
+	if i < 0 {
+		return version
+	}
+	return version[:i] + "+" + version[i+1:]
+}
+
 // openFirst opens the first of the files that exists.
 func (d *Database) openFirst(names []string) (name string, r io.ReadCloser, err error) {
 	for _, name = range names {
@@ -122,6 +133,9 @@ func (w *window) read(c *changelogReader) error {
 		}
 		if err != nil {
 			return err
+		}
+		if ver == signed(w.installed) {
+			ver = w.installed
 		}
 		if !w.found {
 			newer, err := Compare(ver, w.installed)

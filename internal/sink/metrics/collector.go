@@ -153,7 +153,7 @@ func (c *collector) judged(s sender, m *sensor.Measurements) {
 func (c *collector) counted(s sender, findings map[sensor.FindingKey]int) {
 	all := make(map[sensor.FindingKey]int)
 	for _, state := range []sensor.State{sensor.Stale, sensor.Missing, sensor.Unknown} {
-		for _, action := range []sensor.Action{sensor.Restart, sensor.Redeploy, sensor.Reboot, sensor.None} {
+		for _, action := range []sensor.Action{sensor.Restart, sensor.Redeploy, sensor.Reboot, sensor.Reload, sensor.None} {
 			for _, domain := range domains() {
 				all[sensor.FindingKey{State: state, Action: action, Domain: domain}] = 0
 			}

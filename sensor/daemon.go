@@ -63,10 +63,12 @@ type daemon struct {
 	watched   map[file.ID]watchedRoot
 	// owed says that something that was to be judged could not be: what had been
 	// marked for it is not any more.
-	owed    bool
-	dropped uint64 // ended processes that were, when last counted
-	pace    pace
-	hold    hold
+	owed bool
+	// sentinel is what became of the request for a reboot when it was last written down.
+	sentinel string
+	dropped  uint64 // ended processes that were, when last counted
+	pace     pace
+	hold     hold
 
 	vitals vitals
 }

@@ -55,6 +55,12 @@ func (sc *scan) judgeItself(ctx context.Context, full bool) *itself {
 	if c, ok := sc.deployment(); ok {
 		out.causes = append(out.causes, c)
 	}
+	if m.foreign == "" {
+		out.sentinels = sc.readSentinels()
+		if full {
+			out.sentinels = append(out.sentinels, sc.wouldAsk(m.booted)...)
+		}
+	}
 	return out
 }
 

@@ -34,6 +34,9 @@ type LiveOptions struct {
 	// Retention is how long events, patches and closed exposures are kept; 90 days
 	// if zero.
 	Retention time.Duration
+	// SentinelDir is where reboot-required and reboot-required.pkgs are kept for as long
+	// as a reboot is needed: /run is where others look for them. Empty keeps none.
+	SentinelDir string
 	// Attached is called once when the kernel side is in place and everything that
 	// needs more privileges is open; it may give them up. It may be nil.
 	Attached func() error

@@ -273,6 +273,7 @@ func (d *daemon) judge(ctx context.Context) (*scan, *Report, error) {
 	d.book.learn(ctx, d.mem)
 	r.Gaps = d.gaps()
 	r.DurationSeconds = time.Since(began).Seconds()
+	d.maintain(sc, r)
 	d.owed = false
 	d.vitals.judged(r, d.ledger, time.Since(began))
 	return sc, r, nil

@@ -40,20 +40,21 @@ type config struct {
 	RebootPercent entry `yaml:"reboot_percent"`
 
 	// What "sensor run" alone needs.
-	SocketMode  entry `yaml:"socket_mode"`
-	SocketGroup entry `yaml:"socket_group"`
-	StateDir    entry `yaml:"state_dir"`
-	Tier        entry `yaml:"tier"`
-	RingBytes   entry `yaml:"ring_bytes"`
-	Sweep       entry `yaml:"sweep"`
-	Settle      entry `yaml:"settle"`
-	Retention   entry `yaml:"retention"`
-	Metrics     entry `yaml:"metrics"`
+	SocketMode     entry `yaml:"socket_mode"`
+	SocketGroup    entry `yaml:"socket_group"`
+	StateDir       entry `yaml:"state_dir"`
+	Tier           entry `yaml:"tier"`
+	RingBytes      entry `yaml:"ring_bytes"`
+	Sweep          entry `yaml:"sweep"`
+	Settle         entry `yaml:"settle"`
+	Retention      entry `yaml:"retention"`
+	RebootSentinel entry `yaml:"reboot_sentinel"`
+	Metrics        entry `yaml:"metrics"`
 }
 
 // configKeys are the keys of config, for messages.
 const configKeys = "exclude, source, color, root, proc, sys, output, socket, runtime_sockets, advisories, reboot_percent, socket_mode, socket_group, state_dir, tier, ring_bytes, " +
-	"sweep, settle, retention, metrics"
+	"sweep, settle, retention, reboot_sentinel, metrics"
 
 // entry is one value and the line on which it stands; line 0 means absent.
 type entry struct {
@@ -167,6 +168,7 @@ func (c *config) check(name string) error {
 		{"sweep", c.Sweep, takes(parseSweep)},
 		{"settle", c.Settle, takes(parseSpan)},
 		{"retention", c.Retention, takes(parseSpan)},
+		{"reboot_sentinel", c.RebootSentinel, takes(parseSentinel)},
 		{"metrics", c.Metrics, takes(parseAddress)},
 	} {
 		if k.entry.Line == 0 {

@@ -61,7 +61,6 @@ Exit codes:
 				return err
 			}
 			opts := look.options()
-			opts.RebootAbove = c.rebootAdvice()
 			if opts.Log, err = a.logger(); err != nil {
 				return err
 			}

@@ -25,6 +25,7 @@ type lookFlags struct {
 	root, proc, sys string
 	source          choice
 	runtimes        list[string]
+	reboot          sensor.RebootAdvice
 	// advisories is only there where addAdvisories declared it.
 	advisories typed[string]
 }
@@ -50,6 +51,7 @@ func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
 	take(flags, "proc", &f.proc, c.Proc)
 	take(flags, "sys", &f.sys, c.Sys)
 	take(flags, "source", &f.source.value, c.Source)
+	f.reboot = c.rebootAdvice()
 	if err := f.runtimes.take(flags, "runtime-socket", c.RuntimeSockets); err != nil {
 		return err
 	}
@@ -79,6 +81,7 @@ func (f *lookFlags) settle(flags *pflag.FlagSet, c *config) error {
 func (f *lookFlags) options() sensor.Options {
 	return sensor.Options{
 		Root: f.root, Proc: f.proc, Sys: f.sys, Source: f.source.value, Runtimes: f.runtimes.values, Version: buildVersion().Version,
+		RebootAbove: f.reboot,
 	}
 }
 

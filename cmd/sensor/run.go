@@ -23,6 +23,7 @@ type runFlags struct {
 	sweep       typed[time.Duration]
 	settled     typed[time.Duration]
 	retention   typed[time.Duration]
+	sentinel    typed[string]
 	metrics     typed[string]
 	// keep is for looking at a daemon with a debugger.
 	keep bool
@@ -135,6 +136,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	f.sweep = typed[time.Duration]{5 * time.Minute, "5m", parseSweep, "TIME"}
 	f.settled = typed[time.Duration]{300 * time.Millisecond, "300ms", parseSpan, "TIME"}
 	f.retention = typed[time.Duration]{90 * 24 * time.Hour, "90d", parseSpan, "TIME"}
+	f.sentinel = typed[string]{"", "", parseSentinel, "DIR"}
 	f.metrics = typed[string]{"", "", parseAddress, "HOST:PORT"}
 	flags := cmd.Flags()
 	flags.Var(&f.socketMode, "socket-mode", "permissions of the socket, in octal")
@@ -145,6 +147,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.Var(&f.sweep, "sweep", "how often all is judged although nothing was told of a change, or off")
 	flags.Var(&f.settled, "settle", "how long a package database has to be quiet before it is read")
 	flags.Var(&f.retention, "retention", "how long events, patches and closed exposures are kept")
+	flags.Var(&f.sentinel, "reboot-sentinel", "keep reboot-required in this directory as long as a reboot is needed (default none)")
 	flags.Var(&f.metrics, "metrics", "also serve Prometheus metrics at http://HOST:PORT/metrics (default none)")
 	flags.BoolVar(&f.keep, "keep-privileges", false, "give up no privilege, for debugging")
 	_ = flags.MarkHidden("keep-privileges")
@@ -174,6 +177,7 @@ func (f runFlags) settle(flags *pflag.FlagSet, c *config) (runOptions, error) {
 		{"sweep", &f.sweep, c.Sweep},
 		{"settle", &f.settled, c.Settle},
 		{"retention", &f.retention, c.Retention},
+		{"reboot-sentinel", &f.sentinel, c.RebootSentinel},
 		{"metrics", &f.metrics, c.Metrics},
 	} {
 		if err := k.typed.take(flags, k.flag, k.from); err != nil {
@@ -188,6 +192,7 @@ func (f runFlags) settle(flags *pflag.FlagSet, c *config) (runOptions, error) {
 	o.run.Live = sensor.LiveOptions{
 		StateDir: f.stateDir.value, Tier: f.tier.value, RingBytes: f.ring.value,
 		Sweep: f.sweep.value, Settle: f.settled.value, Retention: f.retention.value,
+		SentinelDir: f.sentinel.value,
 	}
 	return o, nil
 }
@@ -202,6 +207,9 @@ func (o *runOptions) waiting(anew *runOptions) []string {
 	}{
 		{"root", o.run.Root == anew.run.Root},
 		{"proc", o.run.Proc == anew.run.Proc},
+		{"sys", o.run.Sys == anew.run.Sys},
+		{"reboot_percent", o.run.RebootAbove == anew.run.RebootAbove},
+		{"reboot_sentinel", o.run.Live.SentinelDir == anew.run.Live.SentinelDir},
 		{"source", o.run.Source == anew.run.Source},
 		{"runtime_sockets", slices.Equal(o.run.Runtimes, anew.run.Runtimes)},
 		{"advisories", o.run.Advisories == anew.run.Advisories},

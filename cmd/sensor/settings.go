@@ -84,6 +84,14 @@ const (
 	maxRing = 1 << 30
 )
 
+// parseSentinel takes the absolute name of a directory, or nothing.
+func parseSentinel(s string) (string, error) {
+	if s == "" {
+		return s, nil
+	}
+	return parseAbsolute(s)
+}
+
 // parsePercent takes a part of a hundred; 0 stands for never.
 func parsePercent(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 8)

@@ -24,7 +24,8 @@ type Session struct {
 	UID  uint32
 	User string
 	// Terminal is that of the login without "/dev/", "pts/3" or "tty1", or else the
-	// X display, ":0".
+	// X display, ":0". For logins by ssh it is mostly empty, since sshd makes the
+	// terminal after the session: the processes of the session tell it.
 	Terminal string
 	Remote   string // host from which the user came, as the login program calls it
 	Service  string // PAM service: "sshd", "login"

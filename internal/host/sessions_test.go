@@ -9,7 +9,9 @@ import (
 	"testing/iotest"
 )
 
-// sshSession is what systemd-logind 252 writes for a login by ssh.
+// sshSession and loginSession are what systemd-logind 252 wrote for a login by
+// OpenSSH 9.2, with another address, and for one by login(1). That of ssh has no
+// terminal, because sshd makes it later; logind learns of it without writing it down.
 const sshSession = `# This is private data. Do not parse.
 UID=1000
 USER=alice
@@ -17,21 +19,40 @@ ACTIVE=1
 IS_DISPLAY=1
 STATE=active
 REMOTE=1
-LEADER_FD_SAVED=0
 TYPE=tty
 ORIGINAL_TYPE=tty
 CLASS=user
-SCOPE=session-3.scope
-FIFO=/run/systemd/sessions/3.ref
-TTY=pts/3
-TTY_VALIDITY=from-utmp
+SCOPE=session-9.scope
+FIFO=/run/systemd/sessions/9.ref
 REMOTE_HOST=192.0.2.7
 SERVICE=sshd
 POSITION=0
-LEADER=812
-AUDIT=3
-REALTIME=1763800000000000
-MONOTONIC=99999999
+LEADER=90
+AUDIT=9
+REALTIME=1795339067260985
+MONOTONIC=45390899564
+`
+
+const loginSession = `# This is private data. Do not parse.
+UID=1000
+USER=alice
+ACTIVE=1
+IS_DISPLAY=0
+STATE=active
+REMOTE=0
+TYPE=tty
+ORIGINAL_TYPE=tty
+CLASS=user
+SCOPE=session-11.scope
+FIFO=/run/systemd/sessions/11.ref
+TTY=pts/1
+TTY_VALIDITY=from-pam
+SERVICE=login
+POSITION=0
+LEADER=108
+AUDIT=11
+REALTIME=1795339094316452
+MONOTONIC=45417955030
 `
 
 func TestParseSession(t *testing.T) {
@@ -40,11 +61,11 @@ func TestParseSession(t *testing.T) {
 		want     Session
 		wantErr  string
 	}{
-		{"ssh", sshSession, Session{1000, "alice", "pts/3", "192.0.2.7", "sshd"}, ""},
+		{"ssh", sshSession, Session{1000, "alice", "", "192.0.2.7", "sshd"}, ""},
+		{"login", loginSession, Session{1000, "alice", "pts/1", "", "login"}, ""},
 		{"console", "UID=0\nUSER=root\nSEAT=seat0\nTTY=/dev/tty1\nSERVICE=login\nVTNR=1\n", Session{0, "root", "tty1", "", "login"}, ""},
 		{"desktop", "UID=1000\nUSER=alice\nDISPLAY=:0\nSERVICE=gdm-password\n", Session{1000, "alice", ":0", "", "gdm-password"}, ""},
 		{"desktop on a terminal", "UID=1000\nDISPLAY=:0\nTTY=tty2\n", Session{1000, "", "tty2", "", ""}, ""},
-		{"ssh without utmp", "UID=1000\nUSER=alice\nREMOTE=1\n", Session{1000, "alice", "", "", ""}, ""},
 		{"quoted", "UID=\"1000\"\nREMOTE_HOST=\"fe80::1%eth0\"\n", Session{UID: 1000, Remote: "fe80::1%eth0"}, ""},
 		{"hostile host", "UID=1000\nREMOTE_HOST=\x1b[31mred\nTTY=pts/3\u202e\nSERVICE=" + strings.Repeat("x", maxSessionValue+1) + "\n", Session{UID: 1000}, ""},
 		{"rubbish", "\x00\nUID=1000\nTTY=\"\nUSER\n=\n", Session{UID: 1000}, ""},
@@ -71,12 +92,12 @@ func TestParseSession(t *testing.T) {
 
 func TestReadSession(t *testing.T) {
 	root := rootWith(t, map[string]string{
-		"run/systemd/sessions/3":     sshSession,
+		"run/systemd/sessions/3":     loginSession,
 		"run/systemd/sessions/c1":    "broken",
 		"run/systemd/sessions/3.ref": sshSession,
 		"run/secret":                 sshSession,
 	})
-	if s, err := ReadSession(root, "3"); err != nil || s.Terminal != "pts/3" {
+	if s, err := ReadSession(root, "3"); err != nil || s.Terminal != "pts/1" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if _, err := ReadSession(root, "c1"); err == nil || !strings.Contains(err.Error(), "sessions/c1: session: no user") {
@@ -91,6 +112,7 @@ func TestReadSession(t *testing.T) {
 
 func FuzzParseSession(f *testing.F) {
 	f.Add(sshSession)
+	f.Add(loginSession)
 	f.Add("UID=1\nTTY=/dev/\nDISPLAY=\":0\"\nREMOTE_HOST='a'\n")
 	f.Fuzz(func(t *testing.T, in string) {
 		s, err := ParseSession(strings.NewReader(in))

@@ -177,7 +177,8 @@ func FuzzParseStat(f *testing.F) {
 		}
 		// What was read, written again, reads the same, with any name.
 		comm := s.Comm + ") (" + s.Comm
-		line := strconv.Itoa(s.PID) + " (" + comm + ") " + string(s.State) + " " + strconv.Itoa(s.PPID) + " 0 0 0 0 " +
+		line := strconv.Itoa(s.PID) + " (" + comm + ") " + string(s.State) + " " + strconv.Itoa(s.PPID) + " 0 0 " +
+			strconv.Itoa(int(int32(s.TTY))) + " 0 " +
 			strconv.FormatUint(s.flags, 10) + strings.Repeat(" 0", 12) + " " + strconv.FormatInt(int64(s.Start/Tick), 10) + "\n"
 		if len(line) > 4096 || s.State >= 0x80 {
 			return

@@ -55,6 +55,18 @@ func TestSessionsAreNamed(t *testing.T) {
 			t.Errorf("%s: without sessions %+v", tt.what, plain)
 		}
 	}
+	for _, tt := range claimed {
+		id, ok := SessionOf(tt.p)
+		own := tt.kind == workload.KindSession && !strings.HasPrefix(tt.key, "nested:")
+		if ok != own || own && !strings.HasSuffix(tt.key, ":"+id) {
+			t.Errorf("%s: in session %q, %v", tt.name, id, ok)
+		}
+	}
+	for name, p := range unclaimed {
+		if id, ok := SessionOf(p); ok {
+			t.Errorf("%s: in session %q", name, id)
+		}
+	}
 	// A user's own scope is no session.
 	if w, _ := s.Identify(in("/user.slice/user-1000.slice/user@1000.service/session-3.scope")); w.Kind != workload.KindUserUnit || w.Name != "session-3.scope" {
 		t.Errorf("%+v", w)

@@ -108,10 +108,14 @@ func (s *Source) inInitScope(p workload.Process, cgroup string, at place) (workl
 	case at.user && p.Comm == "(sd-pam)":
 		// It holds the PAM session of user@.service open, runs the same
 		// executable as the manager, and stays when that executes anew.
-		at.unit = "user@" + uidString(at.owner) + ".service"
+		at.unit = userManager(at)
 		at.user = false
 		at.end = at.managerEnd
-		return s.unit(p, cgroup, at), true
+		w := s.unit(p, cgroup, at)
+		if at.container == "" {
+			w.Advice = "only the helper that closes the user's PAM session is left, which ends when the user has logged out of every session; the command ends them at once"
+		}
+		return w, true
 	case !isManager(p):
 		return workload.Workload{}, false
 	}
@@ -124,8 +128,17 @@ func (s *Source) reexec(p workload.Process, cgroup string, at place) workload.Wo
 	w := s.describe(cgroup, at)
 	w.Command = append(s.systemctl(at), "daemon-reexec")
 	w.Advice = "the service manager executes itself anew and keeps all units running; it is never restarted"
+	if at.user {
+		// systemctl reaches it by the user's own D-Bus alone; a version before 250
+		// would be killed by the signal (systemd(1)).
+		w.Advice += "; if the user has no message bus, systemctl kill --kill-who=main --signal=SIGRTMIN+25 " + userManager(at) +
+			" does it from systemd 250 on"
+	}
 	return within(p, at, w)
 }
+
+// userManager is the unit of the system's manager that runs the user's.
+func userManager(at place) string { return "user@" + uidString(at.owner) + ".service" }
 
 func (s *Source) unit(p workload.Process, cgroup string, at place) workload.Workload {
 	w := s.describe(cgroup, at)
@@ -142,6 +155,21 @@ func (s *Source) unit(p workload.Process, cgroup string, at place) workload.Work
 	w.Disruptive = w.DisruptiveWhy != ""
 	w.Advice = instead(at.unit, at.user)
 	return within(p, at, w)
+}
+
+// SessionOf returns the identifier of the login session of this system that a process
+// belongs to, as the function given to WithSessions is asked for it. It is false for
+// sessions inside containers.
+func SessionOf(p workload.Process) (id string, ok bool) {
+	cgroup := workload.SystemdPath(p.Cgroups)
+	if strings.HasPrefix(cgroup, "/../") || inContainer(cgroup) {
+		return "", false
+	}
+	at, ok := parse(cgroup, p.Foreign)
+	if !ok || at.user || at.container != "" {
+		return "", false
+	}
+	return sessionID(at.unit)
 }
 
 func (s *Source) session(p workload.Process, cgroup string, at place, id string) workload.Workload {

@@ -288,14 +288,16 @@ func TestContract(t *testing.T) {
 func TestAdvice(t *testing.T) {
 	s := New(users)
 	for want, p := range map[string]workload.Process{
-		"executes itself anew":      first(systemdIn("/init.scope")),
-		"cannot restart it":         in("/system.slice/run-u12.scope"),
-		"log out and in again":      in("/user.slice/user-1000.slice/session-3.scope"),
-		"not made to be restarted":  in("/system.slice/dbus.service"),
-		"out of every session":      in("/user.slice/user-1000.slice/user@1000.service/session.slice/dbus.service"),
-		"only if you trust":         foreign(in("/lab1/system.slice/nginx.service"), 321),
-		"act inside that container": foreign(in("/lab1/system.slice/nginx.service"), 0),
-		"the way it was started":    foreign(in("/lab1/system.slice/run-u1.scope"), 321),
+		"executes itself anew":          first(systemdIn("/init.scope")),
+		"SIGRTMIN+25 user@1000.service": systemdIn("/user.slice/user-1000.slice/user@1000.service/init.scope"),
+		"helper that closes":            comm("(sd-pam)", systemdIn("/user.slice/user-1000.slice/user@1000.service/init.scope")),
+		"cannot restart it":             in("/system.slice/run-u12.scope"),
+		"log out and in again":          in("/user.slice/user-1000.slice/session-3.scope"),
+		"not made to be restarted":      in("/system.slice/dbus.service"),
+		"out of every session":          in("/user.slice/user-1000.slice/user@1000.service/session.slice/dbus.service"),
+		"only if you trust":             foreign(in("/lab1/system.slice/nginx.service"), 321),
+		"act inside that container":     foreign(in("/lab1/system.slice/nginx.service"), 0),
+		"the way it was started":        foreign(in("/lab1/system.slice/run-u1.scope"), 321),
 	} {
 		if w, _ := s.Identify(p); !strings.Contains(w.Advice, want) {
 			t.Errorf("%q lacks %q", w.Advice, want)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/patchsensor/patchsensor/internal/host"
 	"github.com/patchsensor/patchsensor/internal/workload"
+	"github.com/patchsensor/patchsensor/internal/workload/systemd"
 )
 
 // actors assign processes to the workloads that one would act on.
@@ -23,6 +24,10 @@ type actors struct {
 	// cgroups and refs are by the key of a process's cgroups.
 	cgroups map[uint64][]workload.Cgroup
 	refs    map[uint64]among
+	// sessions are the login sessions that were looked up, by their identifiers.
+	sessions map[string]systemd.Session
+	// members are the processes of login sessions, once asked for.
+	members map[string][]*process
 }
 
 // actors assigns the processes of this scan to workloads.
@@ -39,12 +44,13 @@ func (sc *scan) newActors(self int) *actors {
 		sc.warnings.add("/etc/passwd", err, "")
 	}
 	a := &actors{
-		sc:          sc,
-		recognisers: sc.recognisers(users.Name),
-		inits:       make(map[uint32]int),
-		cgroups:     make(map[uint64][]workload.Cgroup),
-		refs:        make(map[uint64]among),
+		sc:       sc,
+		sessions: make(map[string]systemd.Session),
+		inits:    make(map[uint32]int),
+		cgroups:  make(map[uint64][]workload.Cgroup),
+		refs:     make(map[uint64]among),
 	}
+	a.recognisers = sc.recognisers(users.Name, a.session)
 	for _, p := range sc.processes {
 		if p.InnerPID == 1 && p.PIDNS != 0 {
 			a.inits[p.PIDNS] = p.PID
@@ -115,15 +121,7 @@ func (a *actors) workload(p *process) workload.Workload {
 }
 
 func (a *actors) identify(p *process) workload.Workload {
-	wp := workload.Process{
-		PID: p.PID, UID: p.UID, Comm: p.Comm, Exe: exeOf(p),
-		Init:    p.InnerPID == 1,
-		Foreign: p.PIDNS != 0 && a.ownPIDNS != 0 && p.PIDNS != a.ownPIDNS,
-		Cgroups: a.cgroupsOf(p),
-	}
-	if wp.Foreign {
-		wp.InitPID = a.inits[p.PIDNS]
-	}
+	wp := a.describe(p)
 	if w, ok := a.monitored(p); ok {
 		return w
 	}

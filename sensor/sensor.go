@@ -57,10 +57,10 @@ type recogniser interface {
 
 // recognisers are all kinds of workloads, most specific first. A process that
 // none of them claims stands for itself.
-func (sc *scan) recognisers(users func(uint32) (string, bool)) []recogniser {
+func (sc *scan) recognisers(users func(uint32) (string, bool), sessions func(string) (systemd.Session, bool)) []recogniser {
 	return []recogniser{
 		// It leaves the containers of engines alone, and knows the units of machines.
-		systemd.New(users),
+		systemd.New(users).WithSessions(sessions),
 		container.New(sc.findContainer),
 	}
 }

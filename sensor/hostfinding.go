@@ -24,6 +24,7 @@ type itself struct {
 	microcode []MicrocodeStatus
 	sentinels []Sentinel
 	causes    []Cause
+	warnings  []string // about the next boot, and until then
 	// covered says that live patches cover all CVEs that are known to lie between the
 	// running kernel and the installed one.
 	covered bool
@@ -41,14 +42,14 @@ func (sc *scan) judgeItself(ctx context.Context, full bool) *itself {
 	}
 	v := sc.judgeKernel(ctx, m, out, full)
 	if v.warning != "" {
-		sc.warnings.add(subjectMachine, errors.New(text(v.warning)), "")
+		out.warnings = append(out.warnings, text(v.warning))
 	}
 	rebuilt := v.newer != nil && v.newer.release == m.running.Release
 	var causes []Cause
 	out.modules, causes = judgeModules(m, rebuilt)
 	out.causes = append(out.causes, causes...)
 	if out.modules.Loaded > 0 && !m.hasTree && len(m.images) > 0 {
-		sc.warnings.add(subjectMachine, fmt.Errorf("the modules of the running kernel %s are not installed any more: none can be loaded until a reboot", text(m.running.Release)), "")
+		out.warnings = append(out.warnings, "the modules of the running kernel "+text(m.running.Release)+" are not installed any more: none can be loaded until a reboot")
 	}
 	out.microcode, causes = judgeMicrocode(m)
 	out.causes = append(out.causes, causes...)
@@ -94,9 +95,6 @@ func (sc *scan) judgeKernel(ctx context.Context, m *machine, out *itself, full b
 		c.Why = "kernel " + c.Running + " runs while " + c.Installed + " is installed"
 		if v.newer.release == m.running.Release && loaded == v.newer.version() {
 			c.Why = "kernel " + c.Running + " runs, and another build of it is installed"
-		}
-		if v.warning != "" {
-			c.Why += "; " + text(v.warning)
 		}
 		sc.addKernelPackage(ctx, pk, m, &v, loaded, out, &c)
 		out.causes = append(out.causes, c)
@@ -354,7 +352,7 @@ func (sc *scan) hostFinding(it *itself) (Finding, bool) {
 	if len(why) > maxCauses {
 		why = append(why[:maxCauses], fmt.Sprintf("%d more causes", len(why)-maxCauses))
 	}
-	f.Remedy.Why = strings.Join(why, "; ")
+	f.Remedy.Why = strings.Join(append(why, it.warnings...), "; ")
 	return f, true
 }
 

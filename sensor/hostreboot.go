@@ -47,15 +47,16 @@ func rebootVerdict(it *itself, r *Report, advice RebootAdvice) RebootVerdict {
 	if why := advice.judge(r); why != "" {
 		advised = append(advised, why)
 	}
+	v := RebootVerdict{NeedNone, []string{}, append([]string{}, it.warnings...)}
 	switch {
 	case len(needed) > 0:
-		return RebootVerdict{NeedReboot, append(needed, advised...)}
+		v.Need, v.Why = NeedReboot, append(needed, advised...)
 	case len(advised) > 0:
-		return RebootVerdict{NeedAdvised, append(advised, unknown...)}
+		v.Need, v.Why = NeedAdvised, append(advised, unknown...)
 	case len(unknown) > 0:
-		return RebootVerdict{NeedUnknown, unknown}
+		v.Need, v.Why = NeedUnknown, unknown
 	}
-	return RebootVerdict{NeedNone, []string{}}
+	return v
 }
 
 func sentinelWhy(s *Sentinel) string {

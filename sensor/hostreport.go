@@ -24,6 +24,9 @@ type RebootVerdict struct {
 	Need Need `json:"need"`
 	// Why has one sentence for each cause, without full stops, the weightiest first.
 	Why []string `json:"why"`
+	// Warnings say what a reboot would bring that nobody may expect: another kernel than
+	// the newest, or none.
+	Warnings []string `json:"warnings"`
 }
 
 // Cause is a part of the machine itself that is not known to be current.

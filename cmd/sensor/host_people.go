@@ -8,11 +8,12 @@ import (
 	"github.com/patchsensor/patchsensor/sensor"
 )
 
-// maxWhy is how many reasons for a reboot stand on one line.
+// maxWhy is how many reasons for a reboot stand on one line of another command's.
 const maxWhy = 3
 
-// hostLine says in one line whether the host needs a reboot.
-func hostLine(p *printer, v *sensor.RebootVerdict) {
+// hostLine says in one line whether the host needs a reboot, with that many reasons at most,
+// and in others what it would bring.
+func hostLine(p *printer, v *sensor.RebootVerdict, most int) {
 	text, look := "", plain
 	switch v.Need {
 	case sensor.NeedReboot:
@@ -25,10 +26,13 @@ func hostLine(p *printer, v *sensor.RebootVerdict) {
 		text, look = "no reboot needed", green
 	}
 	why := v.Why
-	if len(why) > maxWhy {
-		why = append(append([]string{}, why[:maxWhy]...), fmt.Sprintf("%d more (sensor host)", len(why)-maxWhy))
+	if len(why) > most {
+		why = append(append([]string{}, why[:most]...), fmt.Sprintf("%d more (sensor host)", len(why)-most))
 	}
 	p.printf("host: %s%s\n", styled{look, text}, strings.Join(why, "; "))
+	for _, w := range v.Warnings {
+		p.printf("host: %s%s\n", styled{yellow, "warning: "}, w)
+	}
 }
 
 // causeText is one part of the machine in a table: "module e1000 srcversion A → srcversion B".
@@ -51,7 +55,7 @@ type page struct {
 }
 
 func (v *page) write() {
-	hostLine(v.printer, &v.Reboot)
+	hostLine(v.printer, &v.Reboot, len(v.Reboot.Why))
 	v.printf("\n")
 	v.line("host", words(v.Host.Name, v.Host.MachineID))
 	v.line("booted", v.moment(&v.BootedAt)+", "+ageText(v.ScannedAt.Sub(v.BootedAt))+" ago")
@@ -101,7 +105,7 @@ func releaseText(r *sensor.Release) string {
 	}
 	switch {
 	case r.State == "ended":
-		return name + ", NOT SUPPORTED any more since " + r.EndOfLife + of(r)
+		return name + ", NOT SUPPORTED any more: its support ended " + r.EndOfLife + of(r)
 	case r.EndOfLife != "":
 		return name + ", supported until " + r.EndOfLife + of(r)
 	}
@@ -120,6 +124,10 @@ func (v *page) kernel() {
 	name := k.Release
 	if k.PackageVersion != "" {
 		name += " (" + k.PackageVersion + ")"
+	}
+	if k.State == sensor.Ignored {
+		v.line("kernel", name+": "+k.Why)
+		return
 	}
 	v.line("kernel", name+": "+string(k.State))
 	v.below(dim, k.Why)

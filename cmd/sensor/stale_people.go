@@ -32,7 +32,7 @@ type view struct {
 // write prints the table and everything under it.
 func (v *view) write(out *screen) {
 	if v.asked == "" && v.Reboot != nil {
-		hostLine(out.printer, v.Reboot)
+		hostLine(out.printer, v.Reboot, maxWhy)
 	}
 	t := table{columns: []column{
 		{head: "STATE"},

@@ -80,7 +80,7 @@ func (sc *scan) judgeKernel(ctx context.Context, m *machine, out *itself, full b
 	}
 	installed := installedKernels(m.images, packages)
 	v := judgeKernel(m, installed, packages)
-	if v.state == Stale && packages == nil {
+	if (v.state == Stale || v.state == Unknown) && packages == nil {
 		list()
 		installed = installedKernels(m.images, packages)
 		v = judgeKernel(m, installed, packages)

@@ -34,6 +34,24 @@ func (k *installedKernel) version() string {
 	return ""
 }
 
+// damaged is why none of its images is known to be a kernel, nil if one is: one that may
+// not be read is believed by its name, and what a package has brought too.
+func (k *installedKernel) damaged() error {
+	if k.pkg != nil {
+		return nil
+	}
+	var first error
+	for _, img := range k.images {
+		if img.Err == nil || errors.Is(img.Err, fs.ErrPermission) {
+			return nil
+		}
+		if first == nil {
+			first = img.Err
+		}
+	}
+	return first
+}
+
 func (k *installedKernel) name() string { return kernelName(k.release, k.version()) }
 
 // kernelName is a kernel for people: "6.1.0-44-amd64 (6.1.164-1)".
@@ -109,6 +127,8 @@ func judgeKernel(m *machine, installed []*installedKernel, packages []owner.Pack
 	switch order := kernel.Compare(newest.release, running); {
 	case newest.release == running:
 		v.judgeBuild(newest)
+	case order > 0 && newest.damaged() != nil:
+		return kernelVerdict{state: Unknown, why: "whether " + newest.release + " is a newer kernel cannot be told: " + newest.damaged().Error()}
 	case order > 0:
 		v.state, v.newer = Stale, newest
 		for _, k := range same {

@@ -98,7 +98,7 @@ func (l *Live) Status(context.Context) (*Status, error) {
 	s.Host, s.Ready, s.Judgements = v.describes, v.ready, v.count
 	if v.summary != nil {
 		summary, at := *v.summary, v.judgedAt
-		s.Summary, s.JudgedAt = &summary, &at
+		s.Summary, s.JudgedAt, s.Reboot = &summary, &at, v.reboot
 	}
 	s.Patches = append(s.Patches, v.patches...)
 	s.Warnings = append(s.Warnings, v.warnings...)
@@ -123,6 +123,9 @@ func (l *Live) Measure() Measurements {
 	v := &d.vitals
 	v.mu.Lock()
 	m.Ready, m.Judgements = v.ready, v.count
+	if v.reboot != nil {
+		m.Reboot = v.reboot.Need
+	}
 	maps.Copy(m.Findings, v.findings)
 	older := time.Since(v.agesAt)
 	for domain, ages := range v.ages {

@@ -111,7 +111,10 @@ func TestMachine(t *testing.T) {
 		{"a package without an image", func(b box) {
 			b.put(b.root, "var/lib/dpkg/status", "Package: linux-image-"+newer+"\nStatus: install ok installed\nArchitecture: amd64\nVersion: 6.1.170-3\n\n")
 		}, -hour, Unknown, Unresolved, "no kernel that can be read"},
-		{"garbage beside it", func(b box) { b.kernel(old, "6.1.164-1"); b.put(b.root, "boot/vmlinuz-"+newer, strings.Repeat("x", 4096)) }, hour,
+		{"garbage beside it", func(b box) {
+			b.kernel(old, "6.1.164-1")
+			b.put(b.root, "boot/vmlinuz-"+newer, strings.Repeat("x", 4096))
+		}, hour,
 			Unknown, Unresolved, newer},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -25,6 +25,8 @@ type Status struct {
 	// Summary is that of the last judgement, at JudgedAt; null before the first.
 	Summary  *Summary   `json:"summary"`
 	JudgedAt *time.Time `json:"judged_at"`
+	// Reboot says whether the machine itself is to be rebooted, as of then.
+	Reboot *RebootVerdict `json:"reboot,omitempty"`
 	// Judgements are the times at which everything was judged since the start.
 	Judgements Judgements `json:"judgements"`
 	// Patches are the last ones, newest first.
@@ -91,6 +93,8 @@ type Measurements struct {
 	Files     int
 	// Findings counts those of the last judgement.
 	Findings map[FindingKey]int
+	// Reboot is whether the machine is to be rebooted; empty before the first judgement.
+	Reboot Need
 	// Exposures are the ages of open exposures, by domain.
 	Exposures map[Domain][]time.Duration
 	// Events counts those told since the start.

@@ -17,6 +17,7 @@ type vitals struct {
 	ready     bool
 	describes Host
 	summary   *Summary
+	reboot    *RebootVerdict
 	judgedAt  time.Time
 	count     Judgements
 	findings  map[FindingKey]int
@@ -72,7 +73,7 @@ func (v *vitals) judged(r *Report, l *ledger, took time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := r.Summary
-	v.summary, v.judgedAt, v.describes = &s, r.ScannedAt, r.Host
+	v.summary, v.judgedAt, v.describes, v.reboot = &s, r.ScannedAt, r.Host, r.Reboot
 	v.count.Count++
 	v.count.Seconds += took.Seconds()
 	v.count.LastSeconds = took.Seconds()

@@ -14,25 +14,30 @@ const maxWhy = 3
 // hostLine says in one line whether the host needs a reboot, with that many reasons at most,
 // and in others what it would bring.
 func hostLine(p *printer, v *sensor.RebootVerdict, most int) {
-	text, look := "", plain
-	switch v.Need {
-	case sensor.NeedReboot:
-		text, look = "reboot needed because ", red
-	case sensor.NeedAdvised:
-		text, look = "reboot advised because ", yellow
-	case sensor.NeedUnknown:
-		text, look = "cannot tell whether a reboot is needed: ", cyan
-	default:
-		text, look = "no reboot needed", green
+	look, ok := map[sensor.Need]style{sensor.NeedReboot: red, sensor.NeedAdvised: yellow, sensor.NeedUnknown: cyan}[v.Need]
+	if !ok {
+		look = green
 	}
 	why := v.Why
 	if len(why) > most {
 		why = append(append([]string{}, why[:most]...), fmt.Sprintf("%d more (sensor host)", len(why)-most))
 	}
-	p.printf("host: %s%s\n", styled{look, text}, strings.Join(why, "; "))
+	p.printf("host: %s%s\n", styled{look, rebootText(v.Need)}, strings.Join(why, "; "))
 	for _, w := range v.Warnings {
 		p.printf("host: %s%s\n", styled{yellow, "warning: "}, w)
 	}
+}
+
+func rebootText(need sensor.Need) string {
+	switch need {
+	case sensor.NeedReboot:
+		return "reboot needed because "
+	case sensor.NeedAdvised:
+		return "reboot advised because "
+	case sensor.NeedUnknown:
+		return "cannot tell whether a reboot is needed: "
+	}
+	return "no reboot needed"
 }
 
 // causeText is one part of the machine in a table: "module e1000 srcversion A → srcversion B".

@@ -69,6 +69,9 @@ func (c *condition) tracking() {
 }
 
 func (c *condition) findings() {
+	if c.Reboot != nil && c.Reboot.Need != sensor.NeedNone {
+		c.line("host", yellow, rebootText(c.Reboot.Need)+strings.Join(c.Reboot.Why, "; "))
+	}
 	s := c.Summary
 	switch {
 	case s == nil:

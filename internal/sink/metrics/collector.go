@@ -39,7 +39,7 @@ func ages() []float64 {
 // descriptions are the metrics that are made when they are asked for.
 type descriptions struct {
 	build, ready, tracking                          *prometheus.Desc
-	findings, age, events, observed, losses         *prometheus.Desc
+	findings, reboot, age, events, observed, losses *prometheus.Desc
 	judgements, judging, last                       *prometheus.Desc
 	processes, loads, files                         *prometheus.Desc
 	storeBytes, storeUp, cpu, memory                *prometheus.Desc
@@ -59,6 +59,7 @@ func describe() descriptions {
 		ready:       d("ready", "Whether everything that runs was looked at once since the start."),
 		tracking:    d("tracking_info", "How executable mappings are seen (tier) and read (source); always 1.", "tier", "source"),
 		findings:    d("findings", "Workloads that run code which is not known to be current, as of the last judgement; absent before the first.", "state", "action", "domain"),
+		reboot:      d("reboot", "Whether the host is to be rebooted, as of the last judgement: 1 for the one that holds; absent before the first.", "need"),
 		age:         d("exposure_age_seconds", "How long the exposures that last have lasted. It is made anew each time, so it is no base for a rate.", "domain"),
 		events:      d("events_total", "Events told since the start.", "type"),
 		observed:    d("observed_total", "What the kernel told since the start.", "kind"),
@@ -137,6 +138,13 @@ func (c *collector) judged(s sender, m *sensor.Measurements) {
 	if m.Judgements.Count > 0 {
 		s.gauge(c.last, m.Judgements.LastSeconds)
 		c.counted(s, m.Findings)
+		for _, need := range []sensor.Need{sensor.NeedReboot, sensor.NeedAdvised, sensor.NeedUnknown, sensor.NeedNone} {
+			holds := 0.0
+			if need == m.Reboot {
+				holds = 1
+			}
+			s.gauge(c.reboot, holds, string(need))
+		}
 	}
 	for _, e := range []sensor.EventType{
 		sensor.EventStale, sensor.EventMissing, sensor.EventUnknown, sensor.EventChanged, sensor.EventResolved, sensor.EventPatch, sensor.EventGap,

@@ -77,6 +77,18 @@
 //   - What containers of one image have from it is looked at once (borrow), and its
 //     package database is parsed once.
 //
+// # The machine itself
+//
+// The kernel, its modules and the microcode are no files that a process maps, so they have
+// facts and rules of their own, and one finding with a Cause for each:
+//
+//   - machine holds the facts, read by the leaves of internal/host; a running sensor keeps
+//     them for as long as no name that was looked at leads to anything else
+//     (machineMemory).
+//   - judgeKernel, judgeModules and judgeMicrocode are pure.
+//   - rebootVerdict says whether all that makes a reboot needed, or only advised: by
+//     somebody's sentinel file, or because restarts would be dearer (RebootAdvice).
+//
 // # A sensor that runs
 //
 //	err := sensor.New(sensor.Options{Live: sensor.LiveOptions{Sinks: sinks}}).Run(ctx)

@@ -1,0 +1,61 @@
+package sensor
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// The daemon's own request for a reboot is there for as long as one is needed, and what it
+// cannot tell changes nothing.
+func TestMaintain(t *testing.T) {
+	dir := t.TempDir()
+	b := newBox(t, "6.1.0-44-amd64", "6.1.164-1")
+	d := &daemon{Sensor: New(Options{Log: zap.NewNop()}), live: LiveOptions{SentinelDir: dir}}
+	file := filepath.Join(dir, "reboot-required")
+	for _, step := range []struct {
+		need Need
+		want bool
+	}{{NeedNone, false}, {NeedUnknown, false}, {NeedReboot, true}, {NeedReboot, true}, {NeedUnknown, true}, {NeedAdvised, false}, {NeedReboot, true}, {NeedNone, false}} {
+		sc := b.scan(time.Now(), nil)
+		sc.about = &itself{causes: []Cause{{State: Stale, Action: Reboot, Since: moment(before)}}, pkg: &Package{Name: "linux-image-x"}}
+		d.maintain(sc, &Report{Reboot: &RebootVerdict{Need: step.need, Why: []string{"an old kernel runs"}}})
+		content, err := os.ReadFile(file)
+		if (err == nil) != step.want {
+			t.Fatalf("%s: %v (%s)", step.need, err, d.sentinel)
+		}
+		if !step.want {
+			continue
+		}
+		names, err := os.ReadFile(file + ".pkgs")
+		if err != nil || !strings.Contains(string(names), "linux-image-x") || !strings.Contains(string(content), "an old kernel runs") {
+			t.Errorf("%s: %q, %q, %v", step.need, content, names, err)
+		}
+	}
+
+	// Another's is left alone.
+	if err := os.WriteFile(file, []byte("*** System restart required ***\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sc := b.scan(time.Now(), nil)
+	sc.about = &itself{}
+	d.maintain(sc, &Report{Reboot: &RebootVerdict{Need: NeedNone}})
+	if content, err := os.ReadFile(file); err != nil || string(content) != "*** System restart required ***\n" {
+		t.Errorf("%q, %v", content, err)
+	}
+}
+
+// Who asks for a reboot is told, but for the sensor itself.
+func TestReadSentinels(t *testing.T) {
+	b := newBox(t, "6.1.0-44-amd64", "6.1.164-1")
+	b.put(b.root, "run/reboot-required", "*** System restart required ***\n")
+	b.put(b.root, "run/reboot-required.pkgs", "dbus\nlibc6\ndbus\n")
+	list := b.scan(time.Now(), nil).readSentinels()
+	if len(list) != 1 || strings.Join(list[0].Packages, " ") != "dbus libc6" || !list[0].Counts || list[0].Since == nil {
+		t.Errorf("%+v", list)
+	}
+}

@@ -1,7 +1,11 @@
 package containers
 
 import (
+	"encoding/json"
+	"slices"
 	"testing"
+
+	"github.com/patchsensor/patchsensor/sensor"
 
 	"github.com/patchsensor/patchsensor/test/lab"
 )
@@ -35,4 +39,22 @@ func committed(t *testing.T, w *world) {
 		r := w.stale(t, "--source", source)
 		lab.CheckContainers(t, &r.Report, both, want...)
 	})
+	checkRelease(t, w, outdated)
+}
+
+// checkRelease holds that the host's page names the release that a container runs.
+func checkRelease(t *testing.T, w *world, c *lab.Container) {
+	t.Helper()
+	r := lab.Run(t, w.argv("host", "-o", "json")...)
+	var page sensor.HostReport
+	if err := json.Unmarshal(r.Stdout, &page); err != nil {
+		t.Fatalf("exit code %d: %v\n%s", r.Exit, err, r.Stderr)
+	}
+	at := slices.IndexFunc(page.Images, func(i sensor.ImageRelease) bool { return slices.Contains(i.Containers, c.Name) })
+	if at < 0 {
+		t.Fatalf("%s is in none of %+v", c.Name, page.Images)
+	}
+	if i := page.Images[at]; i.Image == "" || i.Release.ID != "debian" || i.Release.PrettyName == "" {
+		t.Errorf("%+v", i)
+	}
 }

@@ -186,6 +186,8 @@ func countFinding(s *sensor.Summary, f *sensor.Finding) {
 		s.Redeploy++
 	case sensor.Reboot:
 		s.Reboot++
+	case sensor.Reload:
+		s.Reload++
 	}
 }
 

@@ -25,7 +25,7 @@ func (sc *scan) deployment() (Cause, bool) {
 		return Cause{}, false
 	}
 	c := Cause{
-		State: Stale, Reason: PendingDeployment, Subject: "deployment", Action: Reboot,
+		State: Stale, Reason: PendingDeployment, Subject: "deployment", Action: Reboot, Need: NeedReboot,
 		Running: shortDeployment(d.Booted), Installed: shortDeployment(d.Default),
 		Why: "it runs deployment " + shortDeployment(d.Booted) + ", and " + shortDeployment(d.Default) + " will be booted next",
 	}
@@ -33,7 +33,7 @@ func (sc *scan) deployment() (Cause, bool) {
 		c.Installed, c.Why = "staged", "it runs deployment "+shortDeployment(d.Booted)+", and another one is staged"
 	}
 	if !known {
-		c.State, c.Reason, c.Action = Unknown, Unresolved, None
+		c.State, c.Reason, c.Action, c.Need = Unknown, Unresolved, None, NeedUnknown
 		c.Why = "which deployment is booted, or will be, cannot be told"
 	}
 	return c, true

@@ -13,8 +13,9 @@ import (
 )
 
 // judgeModules judges the loaded modules. rebuilt says that another build of the running
-// release is installed, of which they all have other files.
-func judgeModules(m *machine, rebuilt bool) (ModuleStatus, []Cause) {
+// release is installed, of which they all have other files, and drives reports whether a
+// module is the driver of anything.
+func judgeModules(m *machine, rebuilt bool, drives func(string) bool) (ModuleStatus, []Cause) {
 	s := ModuleStatus{Loaded: len(m.modules), Listed: []Module{}}
 	var causes []Cause
 	for i := range m.modules {
@@ -37,7 +38,7 @@ func judgeModules(m *machine, rebuilt bool) (ModuleStatus, []Cause) {
 			s.Stale++
 			one.State = Stale
 			if !rebuilt {
-				causes = append(causes, moduleCause(r, &one, m.drivers[r.Loaded.Name]))
+				causes = append(causes, moduleCause(m, r, &one, drives(r.Loaded.Name)))
 			}
 		default:
 			one.State = Unknown
@@ -45,8 +46,8 @@ func judgeModules(m *machine, rebuilt bool) (ModuleStatus, []Cause) {
 		}
 		s.Listed = append(s.Listed, one)
 	}
-	if s.Unknown > 0 && m.hasTree {
-		causes = append(causes, Cause{State: Unknown, Reason: Unverified, Subject: "modules", Action: None,
+	if s.Unknown > 0 && m.hasTree() {
+		causes = append(causes, Cause{State: Unknown, Reason: Unverified, Subject: "modules", Action: None, Need: NeedUnknown,
 			Why: fmt.Sprintf("%d of %d loaded modules could not be compared with their files (%s)", s.Unknown, s.Loaded, unknownModules(s.Listed))})
 	}
 	return s, causes
@@ -78,15 +79,23 @@ func unknownModules(list []Module) string {
 	return strings.Join(names, ", ")
 }
 
-// moduleCause says what makes the file of a module effective. One that nothing uses and
-// that is the driver of no device can be loaded anew; of what holds devices or others, only
-// the administrator knows whether the machine can do without it for a moment.
-func moduleCause(r *kmod.Result, one *Module, drives bool) Cause {
-	c := Cause{State: Stale, Reason: ModuleReplaced, Subject: "module " + one.Name, Running: one.Loaded, Installed: one.Installed, Action: Reboot}
+// moduleCause says what makes the file of a module effective. One that the kernel counts no
+// user of and that is no driver can be loaded anew, by somebody who knows whether the
+// machine can do without it for a moment: network links and filters are not counted. A
+// file that was there when the machine booted was not taken then, and would not be now.
+func moduleCause(m *machine, r *kmod.Result, one *Module, drives bool) Cause {
+	c := Cause{State: Stale, Reason: ModuleReplaced, Subject: "module " + one.Name, Running: one.Loaded, Installed: one.Installed, Action: Reboot, Need: NeedReboot}
 	c.Why = fmt.Sprintf("module %s is loaded in another build than %s", one.Name, one.File)
-	if idle(&r.Loaded) && !drives {
-		c.Action = Reload
-		c.Why += "; nothing uses it: modprobe -r " + one.Name + ", then modprobe " + one.Name
+	at, known := m.changed[r.Found.Path]
+	c.Since = moment(at)
+	network := strings.Contains(one.File, "/net/")
+	switch {
+	case idle(&r.Loaded) && !drives && !network:
+		c.Action, c.Need = Reload, NeedNone
+		c.Why += "; the kernel counts no user of it, so where nothing needs it for a moment: modprobe -r " + one.Name + ", then modprobe " + one.Name
+	case known && at.Before(m.booted.Add(-bootMargin)):
+		c.Action, c.Need = None, NeedNone
+		c.Why += ", which was there at the last boot and was not taken: the initial ramdisk is older, or it was loaded from elsewhere"
 	}
 	return c
 }
@@ -97,9 +106,10 @@ func idle(l *kmod.Loaded) bool {
 }
 
 // judgeMicrocode judges the microcode of each kind of processor.
-func judgeMicrocode(m *machine) ([]MicrocodeStatus, []Cause) {
-	list := []MicrocodeStatus{}
-	var causes []Cause
+// What the processor refuses is no cause, as nothing makes it effective: it is told
+// beside.
+func judgeMicrocode(m *machine) (list []MicrocodeStatus, causes []Cause, refused []string) {
+	list = []MicrocodeStatus{}
 	for i := range m.microcode {
 		c := &m.microcode[i]
 		s := MicrocodeStatus{CPU: c.Number, Count: c.Count, Vendor: text(c.Vendor), State: Effective, Why: "no newer one is installed"}
@@ -126,14 +136,17 @@ func judgeMicrocode(m *machine) ([]MicrocodeStatus, []Cause) {
 		case why != "":
 			s.State, s.Why = cause.State, why
 		}
-		if s.State == Stale || s.State == Unknown && c.RevisionKnown {
+		switch {
+		case s.State == Stale && cause.Need == "":
+			refused = append(refused, s.Why)
+		case s.State == Stale, s.State == Unknown && c.RevisionKnown:
 			cause.Subject = fmt.Sprintf("microcode of CPU %d", c.Number)
 			cause.Running, cause.Installed, cause.Why = s.Running, revision(max(c.installed.Revision, c.early.Revision)), s.Why
 			causes = append(causes, cause)
 		}
 		list = append(list, s)
 	}
-	return list, causes
+	return list, causes, refused
 }
 
 // microcodeCause holds the running revision against what is installed. What the kernel
@@ -145,19 +158,26 @@ func microcodeCause(c *cpuMicrocode, booted time.Time) (Cause, string) {
 	trouble := trueTrouble(c.installedErr, c.earlyErr)
 	switch {
 	case newest <= c.Revision && trouble != nil:
-		return Cause{State: Unknown, Reason: Unreadable, Action: None}, "what is installed could not be read: " + text(trouble.Error())
+		return Cause{State: Unknown, Reason: Unreadable, Action: None, Need: NeedUnknown}, "what is installed could not be read: " + text(trouble.Error())
 	case newest <= c.Revision:
 		return Cause{}, ""
 	}
-	stale := Cause{State: Stale, Reason: Microcode, Action: Reboot}
+	stale := Cause{State: Stale, Reason: Microcode, Action: Reboot, Need: NeedReboot, Since: moment(c.installedAt)}
 	why := fmt.Sprintf("the processor runs microcode %s while %s is installed", revision(c.Revision), revision(newest))
+	before := booted.Add(-bootMargin)
 	switch {
+	case c.ramdisks == 0:
+		stale.Action, stale.Need = None, NeedAdvised
+		return stale, why + "; no initial ramdisk was found that could load it"
 	case c.early.Revision <= c.Revision:
-		stale.Action = None
-		return stale, why + ", but no initial ramdisk has it: a reboot loads it only after that was made anew (update-initramfs -u, dracut -f)"
-	case c.earlyAt.Before(booted.Add(-bootMargin)):
-		stale.Action = None
+		stale.Action, stale.Need = None, NeedNone
+		return stale, why + ", but no initial ramdisk has it: a reboot loads it only after that was made anew (update-initramfs -u, dracut -f, mkinitcpio -P)"
+	case c.earlyAt.Before(before):
+		stale.Action, stale.Need = None, ""
 		return stale, why + " and was at the last boot, which did not load it: the processor or the kernel refuses it, or another loader is in the way"
+	case !c.installedAt.IsZero() && c.installedAt.Before(before) && c.installed.Revision == newest:
+		// The ramdisk was made anew since, so that it may not have been tried.
+		stale.Need = NeedAdvised
 	}
 	return stale, why
 }

@@ -21,7 +21,9 @@ func TestJudgeMicrocode(t *testing.T) {
 		cpu                    microcode.CPU
 		installed, early       uint32
 		installedErr, earlyErr error
-		earlyAt                time.Time
+		earlyAt, installedAt   time.Time
+		noRamdisk              int
+		refused                bool
 		state                  State
 		action                 Action
 		why                    string
@@ -31,7 +33,9 @@ func TestJudgeMicrocode(t *testing.T) {
 		{name: "the firmware of the board is newer", cpu: intel, installed: 0xf0, early: 0xf0, earlyAt: before, state: Effective},
 		{name: "newer, and a reboot loads it", cpu: intel, installed: 0x110, early: 0x110, earlyAt: after, state: Stale, action: Reboot, why: "0x100 while 0x110"},
 		{name: "newer, in no initial ramdisk", cpu: intel, installed: 0x110, early: 0x100, earlyAt: before, state: Stale, action: None, why: "only after that was made anew"},
-		{name: "newer, and was not loaded at the last boot", cpu: intel, installed: 0x110, early: 0x110, earlyAt: before, state: Stale, action: None, why: "which did not load it"},
+		{name: "newer, and was not loaded at the last boot", cpu: intel, installed: 0x110, early: 0x110, earlyAt: before, state: Stale, refused: true, why: "which did not load it"},
+		{name: "newer, and no ramdisk at all", cpu: intel, installed: 0x110, noRamdisk: 1, state: Stale, action: None, why: "no initial ramdisk was found"},
+		{name: "the ramdisk was made anew, the file is old", cpu: intel, installed: 0x110, installedAt: before, early: 0x110, earlyAt: after, state: Stale, action: Reboot, why: "0x110"},
 		{name: "newer only in the initial ramdisk", cpu: intel, early: 0x110, installedErr: microcode.ErrNoUpdate, earlyAt: after, state: Stale, action: Reboot, why: "0x110"},
 		{name: "a damaged file", cpu: intel, installedErr: errors.New("lies"), state: Unknown, action: None, why: "lies"},
 		{name: "a damaged file beside a newer one", cpu: intel, installedErr: errors.New("lies"), early: 0x110, earlyAt: after, state: Stale, action: Reboot},
@@ -43,11 +47,14 @@ func TestJudgeMicrocode(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := &machine{booted: bootedAt, microcode: []cpuMicrocode{{
 				Kind: microcode.Kind{CPU: c.cpu, Count: 4}, installed: update(c.installed), early: update(c.early),
-				installedErr: c.installedErr, earlyErr: c.earlyErr, earlyAt: c.earlyAt,
+				installedErr: c.installedErr, earlyErr: c.earlyErr, earlyAt: c.earlyAt, installedAt: c.installedAt, ramdisks: 1 - c.noRamdisk,
 			}}}
-			list, causes := judgeMicrocode(m)
+			list, causes, refused := judgeMicrocode(m)
 			if len(list) != 1 || list[0].State != c.state || !strings.Contains(list[0].Why, c.why) {
 				t.Errorf("%+v", list)
+			}
+			if (len(refused) == 1) != c.refused {
+				t.Errorf("refused %q", refused)
 			}
 			wanted := c.action != ""
 			if wanted != (len(causes) == 1) || wanted && (causes[0].Action != c.action || causes[0].State != c.state) {
@@ -85,14 +92,21 @@ func TestJudgeModules(t *testing.T) {
 		{name: "another build, permanent", result: result(kmod.Other, func(r *kmod.Result) { r.Loaded.Permanent = true }), tree: true, state: Stale, action: Reboot},
 		{name: "another build, held", result: result(kmod.Other, func(r *kmod.Result) { r.Loaded.Holders = []string{"n"} }), tree: true, state: Stale, action: Reboot},
 		{name: "another build of a driver", result: result(kmod.Other, nil), tree: true, drives: true, state: Stale, action: Reboot},
+		{name: "another build of a network module", result: result(kmod.Other, func(r *kmod.Result) { r.Found.Path = "/lib/modules/x/net/m.ko" }), tree: true, state: Stale, action: Reboot},
+		{name: "another build, which was there at the boot", result: result(kmod.Other, func(r *kmod.Result) {
+			r.Found.Path, r.Loaded.Refcount = "/lib/modules/x/old.ko", 1
+		}), tree: true, state: Stale, action: None},
 		{name: "another build of all", result: result(kmod.Other, nil), tree: true, rebuilt: true, state: Stale},
 		{name: "of no file", result: result(kmod.Gone, nil), tree: true, state: Ignored},
 		{name: "not told", result: result(kmod.Unknown, nil), tree: true, state: Unknown, action: None},
 		{name: "not told, nothing is installed", result: result(kmod.Unknown, nil), state: Unknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := &machine{modules: []kmod.Result{c.result}, hasTree: c.tree, drivers: map[string]bool{"m": c.drives}}
-			s, causes := judgeModules(m, c.rebuilt)
+			m := &machine{modules: []kmod.Result{c.result}, booted: bootedAt, changed: map[string]time.Time{"/lib/modules/x/m.ko": after, "/lib/modules/x/net/m.ko": after, "/lib/modules/x/old.ko": before}}
+			if m.running.Release = "x"; c.tree {
+				m.trees = []string{"x"}
+			}
+			s, causes := judgeModules(m, c.rebuilt, func(string) bool { return c.drives })
 			if (c.state == "") != (len(s.Listed) == 0) || c.state != "" && s.Listed[0].State != c.state {
 				t.Errorf("%+v", s)
 			}
@@ -107,7 +121,9 @@ func TestJudgeModules(t *testing.T) {
 }
 
 func TestRebootVerdict(t *testing.T) {
-	kernelCause := Cause{State: Stale, Reason: KernelOutdated, Action: Reboot, Why: "an old kernel"}
+	kernelCause := Cause{State: Stale, Reason: KernelOutdated, Action: Reboot, Need: NeedReboot, Why: "an old kernel"}
+	covered := kernelCause
+	covered.Need = NeedAdvised
 	restarts := func(n, of int) *Report {
 		r := &Report{Summary: Summary{Workloads: of}}
 		for range n {
@@ -125,9 +141,12 @@ func TestRebootVerdict(t *testing.T) {
 	}{
 		{name: "all is well", report: restarts(0, 50), need: NeedNone},
 		{name: "an old kernel", it: itself{causes: []Cause{kernelCause}}, report: restarts(0, 50), need: NeedReboot, why: "an old kernel"},
-		{name: "live patches cover it", it: itself{causes: []Cause{kernelCause}, covered: true}, report: restarts(0, 50), need: NeedAdvised, why: "an old kernel"},
-		{name: "not known", it: itself{causes: []Cause{{State: Unknown, Action: None, Why: "who knows"}}}, report: restarts(0, 50), need: NeedUnknown, why: "who knows"},
-		{name: "a module to be loaded anew", it: itself{causes: []Cause{{State: Stale, Action: Reload}}}, report: restarts(0, 50), need: NeedNone},
+		{name: "live patches cover it", it: itself{causes: []Cause{covered}}, report: restarts(0, 50), need: NeedAdvised, why: "an old kernel"},
+		{name: "not known", it: itself{causes: []Cause{{State: Unknown, Action: None, Need: NeedUnknown, Why: "who knows"}}}, report: restarts(0, 50), need: NeedUnknown, why: "who knows"},
+		{name: "a module to be loaded anew", it: itself{causes: []Cause{{State: Stale, Action: Reload, Need: NeedNone}}}, report: restarts(0, 50), need: NeedNone},
+		{name: "an old kernel, and something not known", it: itself{causes: []Cause{kernelCause, {State: Unknown, Need: NeedUnknown, Why: "who knows"}}},
+			report: restarts(0, 50), need: NeedReboot, why: "an old kernel; who knows"},
+		{name: "another kernel boots next", it: itself{advice: []string{"another one"}}, report: restarts(0, 50), need: NeedAdvised, why: "another one"},
 		{name: "somebody asks", it: itself{sentinels: []Sentinel{{Source: "/run/reboot-required", Packages: []string{"dbus"}, Counts: true}}},
 			report: restarts(0, 50), need: NeedAdvised, why: "/run/reboot-required asks for it (dbus)"},
 		{name: "somebody would ask", it: itself{sentinels: []Sentinel{{Source: "needs-restarting"}}}, report: restarts(0, 50), need: NeedNone},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/host/kernel"
 	"github.com/patchsensor/patchsensor/internal/owner"
 	"github.com/patchsensor/patchsensor/internal/workload"
@@ -25,9 +26,7 @@ type itself struct {
 	sentinels []Sentinel
 	causes    []Cause
 	warnings  []string // about the next boot, and until then
-	// covered says that live patches cover all CVEs that are known to lie between the
-	// running kernel and the installed one.
-	covered bool
+	advice    []string // to reboot
 	// pkg is the package of the newer kernel, nil if there is none or it is not known.
 	pkg *Package
 }
@@ -41,26 +40,28 @@ func (sc *scan) judgeItself(ctx context.Context, full bool) *itself {
 		sc.warnings.add(subjectMachine, err, "")
 	}
 	v := sc.judgeKernel(ctx, m, out, full)
-	if v.warning != "" {
-		out.warnings = append(out.warnings, text(v.warning))
+	for _, w := range v.warnings {
+		out.warnings = append(out.warnings, text(w))
+	}
+	if v.advice != "" {
+		out.advice = append(out.advice, text(v.advice))
 	}
 	rebuilt := v.newer != nil && v.newer.release == m.running.Release
 	var causes []Cause
-	out.modules, causes = judgeModules(m, rebuilt)
+	out.modules, causes = judgeModules(m, rebuilt, sc.drives)
 	out.causes = append(out.causes, causes...)
-	if out.modules.Loaded > 0 && !m.hasTree && len(m.images) > 0 {
+	if out.modules.Loaded > 0 && !m.hasTree() && len(m.trees)+len(m.images) > 0 && v.state != Ignored {
 		out.warnings = append(out.warnings, "the modules of the running kernel "+text(m.running.Release)+" are not installed any more: none can be loaded until a reboot")
 	}
-	out.microcode, causes = judgeMicrocode(m)
-	out.causes = append(out.causes, causes...)
+	var refused []string
+	out.microcode, causes, refused = judgeMicrocode(m)
+	out.causes, out.warnings = append(out.causes, causes...), append(out.warnings, refused...)
 	if c, ok := sc.deployment(); ok {
 		out.causes = append(out.causes, c)
 	}
-	if m.foreign == "" {
-		out.sentinels = sc.readSentinels()
-		if full {
-			out.sentinels = append(out.sentinels, sc.wouldAsk(m.booted)...)
-		}
+	out.sentinels = sc.readSentinels(m.booted)
+	if full && m.foreign == "" {
+		out.sentinels = append(out.sentinels, sc.wouldAsk(m.booted)...)
 	}
 	return out
 }
@@ -75,7 +76,8 @@ func (sc *scan) judgeKernel(ctx context.Context, m *machine, out *itself, full b
 			packages = kernelPackages(pk.db.Packages())
 		}
 	}
-	if m.foreign == "" && (full || len(m.images) == 0) {
+	named := slices.ContainsFunc(m.images, func(i bootImage) bool { return i.Release != "" })
+	if m.foreign == "" && (full || !named) {
 		list()
 	}
 	installed := installedKernels(m.images, packages)
@@ -90,16 +92,19 @@ func (sc *scan) judgeKernel(ctx context.Context, m *machine, out *itself, full b
 	out.kernel = kernelStatus(m, v, installed, loaded)
 	switch v.state {
 	case Stale:
-		c := Cause{State: Stale, Reason: KernelOutdated, Subject: "kernel", Action: Reboot,
+		c := Cause{State: Stale, Reason: KernelOutdated, Subject: "kernel", Action: Reboot, Need: NeedReboot,
 			Running: text(kernelName(m.running.Release, loaded)), Installed: text(v.newer.name()), Since: moment(v.since)}
 		c.Why = "kernel " + c.Running + " runs while " + c.Installed + " is installed"
 		if v.newer.release == m.running.Release && loaded == v.newer.version() {
 			c.Why = "kernel " + c.Running + " runs, and another build of it is installed"
 		}
+		if v.pinned {
+			c.Action, c.Need = None, NeedAdvised
+		}
 		sc.addKernelPackage(ctx, pk, m, &v, loaded, out, &c)
 		out.causes = append(out.causes, c)
 	case Unknown:
-		out.causes = append(out.causes, Cause{State: Unknown, Reason: Unresolved, Subject: "kernel", Running: text(m.running.Release), Action: None,
+		out.causes = append(out.causes, Cause{State: Unknown, Reason: Unresolved, Subject: "kernel", Running: text(m.running.Release), Action: None, Need: NeedUnknown,
 			Why: "whether the running kernel is the installed one cannot be told: " + text(v.why)})
 	}
 	return v
@@ -156,10 +161,6 @@ func (sc *scan) addKernelPackage(ctx context.Context, pk *packages, m *machine, 
 		Manager: p.Manager, Name: text(p.Name), Source: text(p.Source), Arch: text(p.Arch),
 		Loaded: LoadedVersion{text(loaded), EvidenceUnknown}, Installed: InstalledVersion{Version: text(p.Version)},
 	}
-	if p.State != owner.StateInstalled {
-		out.pkg.Installed.State = text(p.State)
-		c.Why += "; finish the installation first: " + text(p.Name) + " is " + text(p.State)
-	}
 	if loaded == "" {
 		return
 	}
@@ -178,7 +179,9 @@ func (sc *scan) addKernelPackage(ctx context.Context, pk *packages, m *machine, 
 	out.pkg.CVEs, out.pkg.Urgency = open, ch.urgency
 	out.pkg.Vulnerabilities = slices.DeleteFunc(slices.Clone(ch.fixed), func(v Vulnerability) bool { return covered[v.ID] })
 	out.kernel.CVEs = ch.cves
-	out.covered = len(ch.cves) > 0 && len(open) == 0
+	if len(ch.cves) > 0 && len(open) == 0 {
+		c.Need = NeedAdvised
+	}
 	if n := len(out.kernel.Livepatched); n > 0 {
 		c.Why += fmt.Sprintf("; live patches cover %d of the %d CVEs between them", n, len(ch.cves))
 	}
@@ -368,4 +371,16 @@ func causeRank(c *Cause) int {
 	}
 	n += slices.Index([]Action{None, Reload, Reboot}, c.Action)
 	return n
+}
+
+// drives reports whether a module is the driver of anything: sysfs has a link to each
+// driver in /sys/module/NAME/drivers. It is asked anew each time, as devices come and go.
+func (sc *scan) drives(module string) bool {
+	sys, err := file.OpenRoot(sc.opts.Sys)
+	if err != nil {
+		return true
+	}
+	defer sys.Close()
+	names, err := sys.ReadDir("module/"+module+"/drivers", 1)
+	return err == nil && len(names) > 0
 }

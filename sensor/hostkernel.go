@@ -34,22 +34,23 @@ func (k *installedKernel) version() string {
 	return ""
 }
 
-// damaged is why none of its images is known to be a kernel, nil if one is: one that may
-// not be read is believed by its name, and what a package has brought too.
-func (k *installedKernel) damaged() error {
-	if k.pkg != nil {
-		return nil
+// unfinished says why it is not known to boot: its package is not installed to the end, or
+// none of its images is known to be a kernel. One that may not be read is believed by its
+// name. It is empty if nothing speaks against it.
+func (k *installedKernel) unfinished() string {
+	if k.pkg != nil && k.pkg.State != owner.StateInstalled {
+		return k.pkg.Name + " is " + k.pkg.State
 	}
-	var first error
+	why := ""
 	for _, img := range k.images {
 		if img.Err == nil || errors.Is(img.Err, fs.ErrPermission) {
-			return nil
+			return ""
 		}
-		if first == nil {
-			first = img.Err
+		if why == "" {
+			why = img.Err.Error()
 		}
 	}
-	return first
+	return why
 }
 
 func (k *installedKernel) name() string { return kernelName(k.release, k.version()) }
@@ -94,93 +95,206 @@ type kernelVerdict struct {
 	newer *installedKernel
 	// since is when the first newer kernel was installed.
 	since time.Time
-	// warning is what would go wrong at the next boot, empty if nothing is known to.
-	warning string
+	// pinned says that the next boot takes the running kernel again.
+	pinned bool
+	// warnings are what would go wrong at the next boot, and advice what speaks for one
+	// although nothing is known to be stale; empty if nothing is known to.
+	warnings []string
+	advice   string
 }
 
 // judgeKernel judges the running kernel. It is pure: installed are the kernels, newest
-// first, and packages says whether a package is there that should bring one.
+// first, and packages those that should bring one.
 func judgeKernel(m *machine, installed []*installedKernel, packages []owner.Package) kernelVerdict {
 	running := m.running.Release
-	flavour := kernel.Flavour(running)
 	switch {
+	case m.foreign != "" && m.guess:
+		return kernelVerdict{state: Unknown, why: m.foreign + ", not those of the machine whose root was named (--proc names its procfs)"}
 	case m.foreign != "":
 		return kernelVerdict{state: Ignored, why: "this root is not that of the machine: " + m.foreign}
 	case running == "":
 		return kernelVerdict{state: Unknown, why: "the running kernel does not tell its release"}
-	case len(installed) == 0 && len(packages) > 0:
-		return kernelVerdict{state: Unknown, why: "package " + packages[0].Name + " is installed, and there is no kernel that can be read"}
 	case len(installed) == 0:
-		return kernelVerdict{state: Ignored, why: "no kernel is installed here: the one that runs comes from outside"}
-	}
-	var same []*installedKernel // of the flavour, newest first
-	for _, k := range installed {
-		if k.flavour == flavour {
-			same = append(same, k)
-		}
-	}
-	if len(same) == 0 {
-		return kernelVerdict{state: Unknown, why: "no kernel like the running one is installed, only " + releases(installed)}
+		return judgeNoKernel(m, packages)
 	}
 	v := kernelVerdict{state: Effective, why: "no newer one of its kind is installed"}
-	newest := same[0]
-	switch order := kernel.Compare(newest.release, running); {
-	case newest.release == running:
-		v.judgeBuild(newest)
-	case order > 0 && newest.damaged() != nil:
-		return kernelVerdict{state: Unknown, why: "whether " + newest.release + " is a newer kernel cannot be told: " + newest.damaged().Error()}
-	case order > 0:
-		v.state, v.newer = Stale, newest
-		for _, k := range same {
-			if kernel.Compare(k.release, running) > 0 && !k.at.IsZero() && (v.since.IsZero() || k.at.Before(v.since)) {
+	var own, newest, equal, older *installedKernel
+	unfinished := ""
+	for _, k := range installed {
+		if k.release == running {
+			own = k
+			continue
+		}
+		if kernelLine(k.release) != kernelLine(running) {
+			continue
+		}
+		switch order := kernel.Compare(k.release, running); {
+		case order == 0:
+			equal = k
+		case order < 0 && older == nil:
+			older = k
+		case order > 0:
+			if why := k.unfinished(); why != "" {
+				unfinished = "the installation of kernel " + k.release + " is not finished: " + why
+				continue
+			}
+			if newest == nil {
+				newest = k
+			}
+			if !k.at.IsZero() && (v.since.IsZero() || k.at.Before(v.since)) {
 				v.since = k.at
 			}
 		}
-	case order == 0:
-		return kernelVerdict{state: Unknown, why: "which of " + running + " and " + newest.release + " is newer cannot be told"}
-	default:
+	}
+	switch {
+	case newest != nil:
+		v.state, v.newer = Stale, newest
+		if unfinished != "" {
+			v.warnings = append(v.warnings, unfinished)
+		}
+	case unfinished != "":
+		return kernelVerdict{state: Unknown, why: unfinished}
+	case own != nil:
+		newest = own
+		v.judgeBuild(m, own)
+	case equal != nil:
+		return kernelVerdict{state: Unknown, why: "which of " + running + " and " + equal.release + " is newer cannot be told"}
+	case older != nil:
+		newest = older
 		v.why = "it is newer than those installed"
-		v.warning = "the running kernel is not installed any more: the next boot takes an older one, " + newest.name()
+		v.warnings = append(v.warnings, "the running kernel is not installed any more: the next boot takes an older one, "+older.name())
+		return v
+	default:
+		return judgeOtherKinds(m, installed)
 	}
 	v.judgeNext(m, newest)
 	return v
 }
 
+// judgeNoKernel judges where no installed kernel can be seen: it may come from outside, as in
+// many guests, if nothing speaks for one of the machine's own.
+func judgeNoKernel(m *machine, packages []owner.Package) kernelVerdict {
+	for _, img := range m.images {
+		why := img.File + " does not tell its release"
+		if img.Err != nil {
+			why += ": " + img.Err.Error()
+		}
+		return kernelVerdict{state: Unknown, why: why}
+	}
+	if len(packages) > 0 {
+		return kernelVerdict{state: Unknown, why: "package " + packages[0].Name + " is installed, and there is no kernel that can be read"}
+	}
+	if m.unmounted != "" {
+		return kernelVerdict{state: Unknown, why: m.unmounted + " of fstab is not mounted"}
+	}
+	for _, release := range m.trees {
+		if kernelLine(release) == kernelLine(m.running.Release) && kernel.Compare(release, m.running.Release) > 0 {
+			return kernelVerdict{state: Unknown, why: "modules of kernel " + release + " are installed, and there is no kernel that can be read"}
+		}
+	}
+	if m.nextErr != nil && !errors.Is(m.nextErr, kernel.ErrNoLoader) {
+		return kernelVerdict{state: Unknown, why: "a boot loader is set up, and there is no kernel that can be read: " + m.nextErr.Error()}
+	}
+	return kernelVerdict{state: Ignored, why: "no kernel is installed here: the one that runs comes from outside"}
+}
+
+// judgeOtherKinds judges where only kernels of other kinds than the running one are
+// installed.
+func judgeOtherKinds(m *machine, installed []*installedKernel) kernelVerdict {
+	all := releases(installed)
+	switch {
+	case m.nextErr == nil && m.next.Release != "":
+		v := kernelVerdict{state: Ignored, why: "no kernel of its kind is installed, only " + all}
+		says := fmt.Sprintf("the next boot takes %s, a kernel of another kind: so %s chooses (%s)", m.next.Release, m.next.Loader, m.next.Config)
+		if kernel.Compare(m.next.Release, m.running.Release) > 0 {
+			v.advice = says
+		} else {
+			v.warnings = []string{says}
+		}
+		return v
+	case errors.Is(m.nextErr, kernel.ErrNoLoader) && !m.hasTree():
+		return kernelVerdict{state: Ignored, why: "it comes from outside: neither it nor its modules are installed here, only " + all}
+	}
+	return kernelVerdict{state: Unknown, why: "no kernel like the running one is installed, only " + all}
+}
+
 // judgeBuild compares the running kernel with the installed one of the same release, of
-// which there may be several copies.
-func (v *kernelVerdict) judgeBuild(k *installedKernel) {
-	answers := make(map[Answer]string)
+// which there may be several copies. Where they differ, the one that will boot counts.
+func (v *kernelVerdict) judgeBuild(m *machine, k *installedKernel) {
+	same, other, unknown := "", "", ""
 	for _, img := range k.images {
-		if _, ok := answers[img.build]; !ok {
-			answers[img.build] = img.File + ": " + img.how
+		how := img.File + ": " + img.how
+		if img.Err != nil {
+			how = img.how // which names the file
 		}
-		if img.build == No && (v.since.IsZero() || img.Info.Ctime.Before(v.since)) {
-			v.since = img.Info.Ctime
+		if m.nextErr == nil && m.next.File == img.File && img.build != NotKnown {
+			same, other, unknown = "", "", ""
+		}
+		switch {
+		case img.build == Yes && same == "":
+			same = how
+		case img.build == No && other == "":
+			other, v.since = how, img.Info.Ctime
+		case img.build == NotKnown && unknown == "":
+			unknown = how
+		}
+		if m.nextErr == nil && m.next.File == img.File && img.build != NotKnown {
+			break
 		}
 	}
-	if how, ok := answers[No]; ok {
-		v.state, v.newer, v.why = Stale, k, how
-		return
+	switch {
+	case same != "":
+		v.why, v.since = same, time.Time{}
+	case other != "":
+		v.state, v.newer, v.why = Stale, k, other
+		if why := k.unfinished(); why != "" {
+			v.state, v.newer, v.why = Unknown, nil, "the installation of kernel "+k.release+" is not finished: "+why
+		}
+	default:
+		v.state, v.why = Unknown, unknown
 	}
-	if how, ok := answers[Yes]; ok {
-		v.why = how
-		return
-	}
-	v.state, v.why = Unknown, answers[NotKnown]
 }
 
 // judgeNext says what is wrong with what will boot, of which wanted is the best.
 func (v *kernelVerdict) judgeNext(m *machine, wanted *installedKernel) {
+	running, next := m.running.Release, m.next.Release
+	var warning string
 	switch {
-	case v.warning != "" || errors.Is(m.nextErr, kernel.ErrNoLoader) || errors.Is(m.nextErr, kernel.ErrUncertain):
+	case errors.Is(m.nextErr, kernel.ErrNoLoader), errors.Is(m.nextErr, kernel.ErrUncertain):
 	case errors.Is(m.nextErr, fs.ErrNotExist):
-		v.warning = "the next boot would fail: " + m.nextErr.Error()
-	case m.nextErr != nil || m.next.Release == "" || m.next.Release == wanted.release:
+		warning = "the next boot would fail: " + m.nextErr.Error()
+	case m.nextErr != nil, next == "":
+	case v.state == Stale && next == running && v.newer.release != running:
+		v.pinned = true
+		warning = fmt.Sprintf("%s is installed but will not boot: %s chooses %s, which runs (%s)", wanted.release, m.next.Loader, next, m.next.Config)
+	case next == wanted.release:
 	case v.state == Stale:
-		v.warning = fmt.Sprintf("%s is installed but will not boot: %s chooses %s (%s)", wanted.release, m.next.Loader, m.next.Release, m.next.Config)
-	case kernel.Compare(m.next.Release, m.running.Release) < 0 || kernel.Flavour(m.next.Release) != kernel.Flavour(m.running.Release):
-		v.warning = fmt.Sprintf("the next boot would not take the running kernel but %s: so %s chooses (%s)", m.next.Release, m.next.Loader, m.next.Config)
+		warning = fmt.Sprintf("%s is installed but will not boot: %s chooses %s (%s)", wanted.release, m.next.Loader, next, m.next.Config)
+	case kernelLine(next) != kernelLine(running) && kernel.Compare(next, running) > 0:
+		v.advice = fmt.Sprintf("the next boot takes %s, a newer kernel of another kind: so %s chooses (%s)", next, m.next.Loader, m.next.Config)
+	case next != running:
+		warning = fmt.Sprintf("the next boot would not take the running kernel but %s: so %s chooses (%s)", next, m.next.Loader, m.next.Config)
 	}
+	if warning != "" {
+		v.warnings = append(v.warnings, warning)
+	}
+}
+
+// kernelLine tells the kernels that follow one another from others: the flavour, without
+// what counts the packages of one version in it. Gentoo has 6.1.28-gentoo-r1 and
+// 6.1.31-gentoo, Mageia 6.6.14-desktop-2.mga9.
+func kernelLine(release string) string {
+	var words []string
+	for _, word := range strings.Split(kernel.Flavour(release), "-") {
+		word, _, _ = strings.Cut(word, ".mga")
+		if word == "" || strings.Trim(word, "0123456789") == "" && len(words) > 0 {
+			continue
+		}
+		if rest := strings.TrimRight(word, "0123456789"); rest != "r" {
+			words = append(words, rest)
+		}
+	}
+	return strings.Join(words, "-")
 }
 
 func releases(list []*installedKernel) string {
@@ -241,7 +355,7 @@ func releaseOfPackage(p owner.Package) string {
 	switch p.Manager {
 	case "dpkg":
 		for _, prefix := range []string{"linux-image-unsigned-", "linux-image-", "linux-binary-"} {
-			if rest, ok := strings.CutPrefix(p.Name, prefix); ok && rest != "" && '0' <= rest[0] && rest[0] <= '9' {
+			if rest, ok := strings.CutPrefix(p.Name, prefix); ok && rest != "" && '0' <= rest[0] && rest[0] <= '9' && strings.Contains(rest, ".") {
 				if strings.HasSuffix(rest, "-dbg") || strings.HasSuffix(rest, "-dbgsym") {
 					return ""
 				}

@@ -26,6 +26,21 @@ func image(release string, at time.Time, build Answer) bootImage {
 	}
 }
 
+func named(file string, img bootImage) bootImage {
+	img.File = file
+	return img
+}
+
+func damaged(img bootImage) bootImage {
+	img.Err = kernel.ErrNotKernel
+	return img
+}
+
+func withheld(img bootImage) bootImage {
+	img.Err = fs.ErrPermission
+	return img
+}
+
 func dpkgPackage(name, version string) owner.Package {
 	return owner.Package{Manager: "dpkg", Name: name, Version: version, Arch: "amd64", State: owner.StateInstalled}
 }
@@ -49,6 +64,10 @@ func TestJudgeKernel(t *testing.T) {
 		newer    string
 		since    time.Time
 		warning  string
+		advice   string
+		pinned   bool
+		trees    []string
+		fstab    string
 	}{
 		{name: "the newest runs", release: running, images: []bootImage{image(old, before, NotKnown), image(running, before, Yes)},
 			next: boots(running), state: Effective},
@@ -63,10 +82,10 @@ func TestJudgeKernel(t *testing.T) {
 		{name: "a newer one of another flavour", release: running,
 			images: []bootImage{image(running, before, Yes), image("6.1.0-49-rt-amd64", after, NotKnown), image("6.1.0-49-cloud-amd64", after, NotKnown)},
 			next:   boots(running), state: Effective},
-		{name: "it is not installed, only another flavour", release: running, images: []bootImage{image("6.1.0-44-cloud-amd64", before, NotKnown)},
+		{name: "it is not installed, only another flavour", release: running, images: []bootImage{image("6.1.0-44-cloud-amd64", before, NotKnown)}, nextErr: kernel.ErrUncertain,
 			state: Unknown, why: "no kernel like the running one"},
 		{name: "installed but will not boot", release: running, images: []bootImage{image(running, before, Yes), image(newer, after, NotKnown)},
-			next: boots(running), state: Stale, newer: newer, since: after, warning: newer + " is installed but will not boot: grub chooses " + running},
+			next: boots(running), state: Stale, newer: newer, since: after, warning: newer + " is installed but will not boot: grub chooses " + running, pinned: true},
 		{name: "the loader names what is gone", release: running, images: []bootImage{image(running, before, Yes)},
 			nextErr: fmt.Errorf("grub.cfg: %w", fs.ErrNotExist), state: Effective, warning: "the next boot would fail"},
 		{name: "the next boot goes back", release: newer, images: []bootImage{image(running, before, NotKnown), image(newer, before, Yes)},
@@ -74,13 +93,44 @@ func TestJudgeKernel(t *testing.T) {
 		{name: "what boots is not certain", release: running, images: []bootImage{image(running, before, Yes)}, nextErr: kernel.ErrUncertain, state: Effective},
 		{name: "rebuilt, the same release", release: running, images: []bootImage{image(running, after, No)}, next: boots(running),
 			state: Stale, newer: running, since: after, why: "so it was found"},
-		{name: "one of two copies is of another build", release: running,
-			images: []bootImage{image(running, before, Yes), image(running, after, No)}, next: boots(running), state: Stale, newer: running, since: after},
+		{name: "one of two copies is of another build, and not known to boot", release: running,
+			images: []bootImage{image(running, before, Yes), named("/boot/copy", image(running, after, No))}, next: boots(running), state: Effective},
+		{name: "the copy that boots is of another build", release: running,
+			images: []bootImage{image(running, before, Yes), named("/boot/copy", image(running, after, No))},
+			next:   kernel.Next{Loader: kernel.LoaderGRUB, Release: running, File: "/boot/copy"}, state: Stale, newer: running, since: after},
+		{name: "the copy that boots is what runs", release: running,
+			images: []bootImage{named("/boot/copy", image(running, after, No)), image(running, before, Yes)},
+			next:   kernel.Next{Loader: kernel.LoaderGRUB, Release: running, File: "/boot/vmlinuz-" + running}, state: Effective},
+		{name: "a newer one is half installed", release: running, images: []bootImage{image(running, before, Yes), image(newer, after, NotKnown)},
+			packages: []owner.Package{{Manager: "dpkg", Name: "linux-image-" + newer, Version: "1", State: "half-configured"}}, state: Unknown, why: "is half-configured"},
+		{name: "a newer one is half installed, another is whole", release: old, images: []bootImage{image(old, before, Yes), image(running, after, NotKnown), image(newer, after, NotKnown)},
+			packages: []owner.Package{{Manager: "dpkg", Name: "linux-image-" + newer, Version: "1", State: "unpacked"}}, nextErr: kernel.ErrNoLoader,
+			state: Stale, newer: running, since: after, warning: "is not finished"},
+		{name: "a newer one is garbage", release: running, images: []bootImage{image(running, before, Yes), damaged(image(newer, after, NotKnown))}, state: Unknown, why: "is not finished"},
+		{name: "a newer one must not be read", release: running, images: []bootImage{image(running, before, Yes), withheld(image(newer, after, NotKnown))},
+			nextErr: kernel.ErrNoLoader, state: Stale, newer: newer, since: after},
+		{name: "a newer one of another kind boots next", release: running, images: []bootImage{image(running, before, Yes), image("6.1.0-49-rt-amd64", after, NotKnown)},
+			next: boots("6.1.0-49-rt-amd64"), state: Effective, advice: "a newer kernel of another kind"},
+		{name: "only another kind, and it boots next", release: running, images: []bootImage{image("6.1.0-49-cloud-amd64", before, NotKnown)},
+			next: boots("6.1.0-49-cloud-amd64"), state: Ignored, advice: "the next boot takes 6.1.0-49-cloud-amd64"},
+		{name: "only another kind that is older, and it boots next", release: running, images: []bootImage{image("6.1.0-40-cloud-amd64", before, NotKnown)},
+			next: boots("6.1.0-40-cloud-amd64"), state: Ignored, warning: "the next boot takes 6.1.0-40-cloud-amd64"},
+		{name: "from outside, beside others", release: "6.18.44-vendor", images: []bootImage{image(running, before, NotKnown)}, nextErr: kernel.ErrNoLoader, state: Ignored, why: "comes from outside"},
+		{name: "its modules are here, it is not", release: running, images: []bootImage{image("6.1.0-44-cloud-amd64", before, NotKnown)}, nextErr: kernel.ErrNoLoader, trees: []string{running}, state: Unknown, why: "no kernel like"},
+		{name: "the packages of one version are counted", release: "6.1.28-gentoo-r1", images: []bootImage{image("6.1.28-gentoo-r1", before, Yes), image("6.1.31-gentoo", after, NotKnown)},
+			nextErr: kernel.ErrNoLoader, state: Stale, newer: "6.1.31-gentoo", since: after},
+		{name: "a name that cannot be ordered, beside its own", release: "6.9.7+", images: []bootImage{image("6.9.7", after, NotKnown), image("6.9.7+", before, Yes)},
+			nextErr: kernel.ErrNoLoader, state: Effective},
+		{name: "a name that cannot be ordered", release: "6.9.7+", images: []bootImage{image("6.9.7", after, NotKnown)}, nextErr: kernel.ErrNoLoader, state: Unknown, why: "cannot be told"},
+		{name: "an image without a release", release: running, images: []bootImage{image("", before, NotKnown)}, nextErr: kernel.ErrNoLoader, state: Unknown, why: "does not tell its release"},
+		{name: "only modules of a newer one", release: running, trees: []string{running, newer}, nextErr: kernel.ErrNoLoader, state: Unknown, why: "modules of kernel " + newer},
+		{name: "/boot is not mounted", release: running, fstab: "/boot", nextErr: kernel.ErrNoLoader, state: Unknown, why: "not mounted"},
+		{name: "a loader, and nothing to load", release: running, nextErr: kernel.ErrUncertain, state: Unknown, why: "boot loader"},
 		{name: "no copy can be read", release: running, images: []bootImage{image(running, after, NotKnown)}, next: boots(running), state: Unknown, why: "so it was found"},
 		{name: "one copy can be read", release: running, images: []bootImage{image(running, after, NotKnown), image(running, before, Yes)}, next: boots(running), state: Effective},
 		{name: "it was removed while it runs", release: newer, images: []bootImage{image(running, before, NotKnown)}, next: boots(running),
 			state: Effective, warning: "not installed any more: the next boot takes an older one"},
-		{name: "no kernel at all", release: running, state: Ignored, why: "comes from outside"},
+		{name: "no kernel at all", release: running, nextErr: kernel.ErrNoLoader, state: Ignored, why: "comes from outside"},
 		{name: "a package, but no image", release: running, packages: []owner.Package{dpkgPackage("linux-image-"+newer, "6.1.170-1")},
 			state: Unknown, why: "no kernel that can be read"},
 		{name: "a container", release: running, images: []bootImage{image(newer, after, NotKnown)}, foreign: "it is that of a container", state: Ignored},
@@ -89,7 +139,7 @@ func TestJudgeKernel(t *testing.T) {
 			image("6.17.1-300.fc43.x86_64", before, Yes)}, state: Effective, nextErr: kernel.ErrNoLoader},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := &machine{foreign: c.foreign, booted: bootedAt, images: c.images, next: c.next, nextErr: c.nextErr}
+			m := &machine{foreign: c.foreign, booted: bootedAt, images: c.images, next: c.next, nextErr: c.nextErr, trees: c.trees, unmounted: c.fstab}
 			m.running.Release = c.release
 			v := judgeKernel(m, installedKernels(c.images, c.packages), c.packages)
 			got := ""
@@ -99,8 +149,11 @@ func TestJudgeKernel(t *testing.T) {
 			if v.state != c.state || got != c.newer || !v.since.Equal(c.since) || !strings.Contains(v.why, c.why) {
 				t.Errorf("%s, newer %q, since %v: %s", v.state, got, v.since, v.why)
 			}
-			if (c.warning == "") != (v.warning == "") || !strings.Contains(v.warning, c.warning) {
-				t.Errorf("warning %q", v.warning)
+			if warning := strings.Join(v.warnings, "; "); (c.warning == "") != (warning == "") || !strings.Contains(warning, c.warning) {
+				t.Errorf("warning %q", warning)
+			}
+			if !strings.Contains(v.advice, c.advice) || c.advice == "" && v.advice != "" || v.pinned != c.pinned {
+				t.Errorf("advice %q, pinned %v", v.advice, v.pinned)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package sensor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,15 +31,16 @@ func (a RebootAdvice) withDefaults() RebootAdvice {
 func rebootVerdict(it *itself, r *Report, advice RebootAdvice) RebootVerdict {
 	var needed, advised, unknown []string
 	for i := range it.causes {
-		switch c := &it.causes[i]; {
-		case c.State == Stale && c.Action == Reboot && c.Reason == KernelOutdated && it.covered:
-			advised = append(advised, c.Why)
-		case c.State == Stale && c.Action == Reboot:
+		switch c := &it.causes[i]; c.Need {
+		case NeedReboot:
 			needed = append(needed, c.Why)
-		case c.State == Unknown:
+		case NeedAdvised:
+			advised = append(advised, c.Why)
+		case NeedUnknown:
 			unknown = append(unknown, c.Why)
 		}
 	}
+	advised = append(advised, it.advice...)
 	for _, s := range it.sentinels {
 		if s.Counts {
 			advised = append(advised, sentinelWhy(&s))
@@ -50,7 +52,7 @@ func rebootVerdict(it *itself, r *Report, advice RebootAdvice) RebootVerdict {
 	v := RebootVerdict{NeedNone, []string{}, append([]string{}, it.warnings...)}
 	switch {
 	case len(needed) > 0:
-		v.Need, v.Why = NeedReboot, append(needed, advised...)
+		v.Need, v.Why = NeedReboot, slices.Concat(needed, advised, unknown)
 	case len(advised) > 0:
 		v.Need, v.Why = NeedAdvised, append(advised, unknown...)
 	case len(unknown) > 0:

@@ -40,7 +40,9 @@ type Cause struct {
 	Running   string `json:"running"`
 	Installed string `json:"installed"`
 	Action    Action `json:"action"`
-	Why       string `json:"why"`
+	// Need is what it says of a reboot by itself.
+	Need Need   `json:"need"`
+	Why  string `json:"why"`
 	// Since is when the newer code was installed; null if not known.
 	Since *time.Time `json:"since"`
 }

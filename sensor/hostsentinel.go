@@ -10,8 +10,9 @@ import (
 )
 
 // readSentinels lists who asks for a reboot. What the sensor wrote itself only repeats its
-// own verdict.
-func (sc *scan) readSentinels() []Sentinel {
+// own verdict, and what is older than the boot was
+// left over: /run is not always made anew.
+func (sc *scan) readSentinels(booted time.Time) []Sentinel {
 	list := []Sentinel{}
 	requests, err := sentinel.Read(sc.root)
 	if err != nil {
@@ -21,7 +22,7 @@ func (sc *scan) readSentinels() []Sentinel {
 		if r.Own {
 			continue
 		}
-		s := Sentinel{Source: text(r.File), Packages: []string{}, Since: moment(r.Since), Counts: true}
+		s := Sentinel{Source: text(r.File), Packages: []string{}, Since: moment(r.Since), Counts: !r.Since.Before(booted.Add(-bootMargin))}
 		for _, p := range r.Packages {
 			s.Packages = append(s.Packages, text(p))
 		}
@@ -32,8 +33,8 @@ func (sc *scan) readSentinels() []Sentinel {
 
 // wouldAsk says for which packages needs-restarting or zypper would ask for a reboot. They
 // hold the time of the installation against that of the boot, whatever runs since; the
-// sensor looks at what runs, so this is told and does not count, but for firmware: which of
-// it devices have loaded nothing tells.
+// sensor looks at what runs, so this is told and does not count. Times are those of the
+// package manager's history.
 func (sc *scan) wouldAsk(booted time.Time) []Sentinel {
 	pk := sc.packagesOf(sc.hostView())
 	if pk.db == nil {
@@ -68,7 +69,6 @@ func (sc *scan) wouldAsk(booted time.Time) []Sentinel {
 	s := Sentinel{Source: name, Packages: []string{}}
 	for _, n := range names {
 		s.Packages = append(s.Packages, text(n))
-		s.Counts = s.Counts || n == "linux-firmware" || n == "kernel-firmware"
 	}
 	return []Sentinel{s}
 }

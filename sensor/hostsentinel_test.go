@@ -22,7 +22,7 @@ func TestMaintain(t *testing.T) {
 		want bool
 	}{{NeedNone, false}, {NeedUnknown, false}, {NeedReboot, true}, {NeedReboot, true}, {NeedUnknown, true}, {NeedAdvised, false}, {NeedReboot, true}, {NeedNone, false}} {
 		sc := b.scan(time.Now(), nil)
-		sc.about = &itself{causes: []Cause{{State: Stale, Action: Reboot, Since: moment(before)}}, pkg: &Package{Name: "linux-image-x"}}
+		sc.about = &itself{causes: []Cause{{State: Stale, Action: Reboot, Need: NeedReboot, Since: moment(before)}}, pkg: &Package{Name: "linux-image-x"}}
 		d.maintain(sc, &Report{Reboot: &RebootVerdict{Need: step.need, Why: []string{"an old kernel runs"}}})
 		content, err := os.ReadFile(file)
 		if (err == nil) != step.want {
@@ -54,8 +54,12 @@ func TestReadSentinels(t *testing.T) {
 	b := newBox(t, "6.1.0-44-amd64", "6.1.164-1")
 	b.put(b.root, "run/reboot-required", "*** System restart required ***\n")
 	b.put(b.root, "run/reboot-required.pkgs", "dbus\nlibc6\ndbus\n")
-	list := b.scan(time.Now(), nil).readSentinels()
+	list := b.scan(time.Now(), nil).readSentinels(time.Now())
 	if len(list) != 1 || strings.Join(list[0].Packages, " ") != "dbus libc6" || !list[0].Counts || list[0].Since == nil {
+		t.Errorf("%+v", list)
+	}
+	// What was written before the boot was left over.
+	if list := b.scan(time.Now(), nil).readSentinels(time.Now().Add(time.Hour)); len(list) != 1 || list[0].Counts {
 		t.Errorf("%+v", list)
 	}
 }

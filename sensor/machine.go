@@ -1,14 +1,16 @@
 package sensor
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,16 +27,22 @@ type machine struct {
 	// foreign says why the root is not that of the machine whose kernel runs; nothing
 	// else is known then.
 	foreign string
-	booted  time.Time
+	// guess says that the root was named, so that it is to be the machine's nevertheless.
+	guess  bool
+	booted time.Time
 
-	running   kernel.Running
-	images    []bootImage
-	next      kernel.Next
-	nextErr   error
-	patches   []kernel.Livepatch
-	modules   []kmod.Result
-	hasTree   bool            // modules of the running release are installed
-	drivers   map[string]bool // modules that are the drivers of something
+	running kernel.Running
+	images  []bootImage
+	next    kernel.Next
+	nextErr error
+	patches []kernel.Livepatch
+	modules []kmod.Result
+	// trees are the releases of which modules are installed.
+	trees []string
+	// changed is when the files of modules that are loaded in another build were changed.
+	changed map[string]time.Time
+	// unmounted is a place of kernels in fstab that is not mounted.
+	unmounted string
 	microcode []cpuMicrocode
 	errs      []error // what could not be read
 }
@@ -52,8 +60,11 @@ type cpuMicrocode struct {
 	microcode.Kind
 	installed, early       microcode.Update
 	installedErr, earlyErr error
-	// earlyAt is when the initial ramdisk that has early was last changed.
-	earlyAt time.Time
+	// earlyAt is when the initial ramdisk that has early was last changed, and installedAt
+	// when the file of installed was.
+	earlyAt, installedAt time.Time
+	// ramdisks is how many there are for the kernel that will boot.
+	ramdisks int
 }
 
 // hostRoots are the file systems that the machine is read from.
@@ -69,15 +80,16 @@ const initialPIDNamespace = 0xEFFFFFFC
 // different machines' so to speak. It is empty if nothing speaks against it.
 func (sc *scan) foreignRoot() string {
 	dir := sc.fs.Dir()
-	for _, pid := range []string{"1", "self"} {
-		var st unix.Stat_t
-		if unix.Stat(filepath.Join(dir, pid, "ns/pid"), &st) != nil {
-			continue
+	pid := "1"
+	var st unix.Stat_t
+	if unix.Stat(filepath.Join(dir, pid, "ns/pid"), &st) != nil {
+		// Another namespace's procfs has this process under another number, or not.
+		if self, err := os.Readlink(filepath.Join(dir, "self")); err == nil && self == strconv.Itoa(os.Getpid()) {
+			pid = "self"
 		}
-		if st.Ino != initialPIDNamespace {
-			return "it is that of a container"
-		}
-		break
+	}
+	if unix.Stat(filepath.Join(dir, pid, "ns/pid"), &st) == nil && st.Ino != initialPIDNamespace {
+		return foreignProcesses
 	}
 	var first, root unix.Stat_t
 	if unix.Stat(filepath.Join(dir, "1/root"), &first) == nil && unix.Stat(sc.root.Name(), &root) == nil &&
@@ -86,6 +98,9 @@ func (sc *scan) foreignRoot() string {
 	}
 	return ""
 }
+
+// foreignProcesses is why a root is not that of the machine whose processes are seen.
+const foreignProcesses = "the processes are those of a container"
 
 // machine reads the machine, or takes what is known of it if nothing has changed.
 func (sc *scan) machine(ctx context.Context) *machine {
@@ -103,7 +118,7 @@ func (sc *scan) machine(ctx context.Context) *machine {
 // machineCaches are what is dear to read of files.
 type machineCaches struct {
 	modules kmod.Cache
-	builds  map[buildKey]buildID
+	builds  map[buildKey]build
 }
 
 // buildKey is a state of a kernel image.
@@ -113,8 +128,9 @@ type buildKey struct {
 	size  int64
 }
 
-type buildID struct {
-	id  string
+// build is what an image says inside, and what is wrong with it.
+type build struct {
+	img kernel.Image
 	err error
 }
 
@@ -122,6 +138,7 @@ type buildID struct {
 func (sc *scan) readMachine(ctx context.Context, caches *machineCaches, seen func(tree) tree) *machine {
 	m := &machine{foreign: sc.foreignRoot(), booted: time.Time(sc.boot)}
 	if m.foreign != "" {
+		m.guess = m.foreign == foreignProcesses && sc.opts.Root != "/"
 		return m
 	}
 	proc, err := file.OpenRoot(sc.fs.Dir())
@@ -140,8 +157,9 @@ func (sc *scan) readMachine(ctx context.Context, caches *machineCaches, seen fun
 	if m.running, err = kernel.ReadRunning(proc, sys); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.errs = append(m.errs, err)
 	}
+	m.readNext(r)
 	m.readImages(ctx, r, caches)
-	m.next, m.nextErr = kernel.ReadNext(r.root)
+	m.readTrees(r)
 	if m.patches, err = kernel.ReadLivepatches(sys); err != nil {
 		m.errs = append(m.errs, err)
 	}
@@ -150,6 +168,62 @@ func (sc *scan) readMachine(ctx context.Context, caches *machineCaches, seen fun
 	return m
 }
 
+// readNext finds out which kernel will boot.
+func (m *machine) readNext(r hostRoots) {
+	m.next, m.nextErr = kernel.ReadNext(r.root)
+	if m.nextErr != nil || m.next.Loader != kernel.LoaderSystemd {
+		return
+	}
+	// What bootctl(1) was told, for once or for good, stands before its files.
+	const vendor = "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+	for _, name := range []string{"LoaderEntryOneShot", "LoaderEntryDefault"} {
+		if _, err := r.sys.Stat("firmware/efi/efivars/" + name + vendor); err == nil {
+			m.nextErr = fmt.Errorf("%w: the firmware's variable %s chooses an entry", kernel.ErrUncertain, name)
+			return
+		}
+	}
+}
+
+// readTrees lists the releases of which modules are installed, and finds out whether the
+// place of kernels is there to be seen.
+func (m *machine) readTrees(r hostRoots) {
+	for _, dir := range []string{"usr/lib/modules", "lib/modules"} {
+		names, err := r.root.ReadDir(dir, maxKernels)
+		if err != nil {
+			continue
+		}
+		for _, name := range names {
+			if _, err := r.root.Stat(dir + "/" + name + "/modules.dep"); err == nil && !slices.Contains(m.trees, name) {
+				m.trees = append(m.trees, name)
+			}
+		}
+	}
+	content, err := r.root.ReadFile("etc/fstab", 1<<20)
+	if err != nil {
+		return
+	}
+	top, err := r.root.Stat("/")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(content)) {
+		// fstab(5): the device, the mount point, …
+		words := strings.Fields(line)
+		if len(words) < 3 || strings.HasPrefix(words[0], "#") || !slices.Contains([]string{"/boot", "/boot/firmware"}, strings.TrimSuffix(words[1], "/")) {
+			continue
+		}
+		if info, err := r.root.Stat(words[1]); err == nil && info.Mount != 0 && info.Mount == top.Mount {
+			m.unmounted = words[1]
+		}
+	}
+}
+
+// maxKernels bounds how many releases are looked at.
+const maxKernels = 1024
+
+// hasTree reports whether modules of the running release are installed.
+func (m *machine) hasTree() bool { return slices.Contains(m.trees, m.running.Release) }
+
 // readImages lists the installed kernels and finds out which of those of the running
 // release are what runs.
 func (m *machine) readImages(ctx context.Context, r hostRoots, caches *machineCaches) {
@@ -157,6 +231,11 @@ func (m *machine) readImages(ctx context.Context, r hostRoots, caches *machineCa
 	if err != nil {
 		m.errs = append(m.errs, err)
 	}
+	if name := m.next.File; m.nextErr == nil && name != "" && !slices.ContainsFunc(list, func(k kernel.Installed) bool { return k.File == name }) {
+		list = append(list, kernel.Look(r.root, name))
+	}
+	// The names of links tell less than those of files.
+	slices.SortStableFunc(list, func(a, b kernel.Installed) int { return cmp.Compare(min(len(a.Link), 1), min(len(b.Link), 1)) })
 	met := make(map[file.ID]bool)
 	for _, k := range list {
 		if met[k.Info.ID] && k.Err == nil {
@@ -164,11 +243,43 @@ func (m *machine) readImages(ctx context.Context, r hostRoots, caches *machineCa
 		}
 		met[k.Info.ID] = true
 		img := bootImage{Installed: k}
-		if k.Release != "" && k.Release == m.running.Release {
-			img.build, img.how = m.sameBuild(ctx, r, k, caches)
+		if k.Release == "" && k.Err == nil {
+			// Bare images tell their release inside only.
+			b := identified(ctx, r, k, caches)
+			img.Release, img.Version, img.BuildID = b.img.Release, b.img.Version, b.img.BuildID
+			if img.Release == "" {
+				img.Err = b.err
+			}
+		}
+		if img.Release != "" && img.Release == m.running.Release {
+			img.build, img.how = m.sameBuild(ctx, r, img.Installed, caches)
 		}
 		m.images = append(m.images, img)
 	}
+	if m.nextErr == nil && m.next.Release == "" {
+		for _, img := range m.images {
+			if img.File == m.next.File {
+				m.next.Release = img.Release
+			}
+		}
+	}
+}
+
+// identified is what a kernel image says inside, read once for each state of it.
+func identified(ctx context.Context, r hostRoots, k kernel.Installed, caches *machineCaches) build {
+	key := buildKey{k.Info.ID, k.Info.Ctime, k.Info.Size}
+	if b, ok := caches.builds[key]; ok {
+		return b
+	}
+	img, err := kernel.IdentifyFile(ctx, r.root, strings.TrimPrefix(k.File, "/"))
+	b := build{img, err}
+	if ctx.Err() == nil && !transient(err) {
+		if caches.builds == nil {
+			caches.builds = make(map[buildKey]build)
+		}
+		caches.builds[key] = b
+	}
+	return b
 }
 
 // sameBuild finds out whether an image of the running release is what runs. Its version
@@ -191,21 +302,10 @@ func (m *machine) sameBuild(ctx context.Context, r hostRoots, k kernel.Installed
 	if m.running.BuildID == "" {
 		return NotKnown, "the running kernel does not tell its build ID"
 	}
-	key := buildKey{k.Info.ID, k.Info.Ctime, k.Info.Size}
-	b, ok := caches.builds[key]
-	if !ok {
-		img, err := kernel.IdentifyFile(ctx, r.root, strings.TrimPrefix(k.File, "/"))
-		if b = (buildID{img.BuildID, err}); ctx.Err() == nil {
-			if caches.builds == nil {
-				caches.builds = make(map[buildKey]buildID)
-			}
-			caches.builds[key] = b
-		}
-	}
-	switch {
-	case b.err != nil:
+	switch b := identified(ctx, r, k, caches); {
+	case b.img.BuildID == "" && b.err != nil:
 		return NotKnown, b.err.Error()
-	case b.id == m.running.BuildID:
+	case b.img.BuildID == m.running.BuildID:
 		return Yes, "it has the running kernel's build ID"
 	}
 	return No, "it has another build ID"
@@ -240,25 +340,21 @@ func (m *machine) readModules(ctx context.Context, r hostRoots, caches *machineC
 	if err != nil {
 		m.errs = append(m.errs, err)
 	}
-	for _, dir := range []string{"usr/lib/modules/", "lib/modules/"} {
-		if _, err := r.root.Stat(dir + m.running.Release); err == nil {
-			m.hasTree = true
-		}
-	}
 	// Live patches are judged as such.
 	loaded = slices.DeleteFunc(loaded, func(l kmod.Loaded) bool {
 		return slices.ContainsFunc(m.patches, func(p kernel.Livepatch) bool { return p.Name == l.Name })
 	})
-	m.drivers = make(map[string]bool)
-	for _, l := range loaded {
-		// Directories of a bus's drivers, /sys/bus/BUS/drivers/NAME.
-		if names, err := r.sys.ReadDir("module/"+l.Name+"/drivers", 1); err == nil && len(names) > 0 {
-			m.drivers[l.Name] = true
-		}
-	}
 	m.modules, err = kmod.Compare(ctx, loaded, t, &caches.modules)
 	if err != nil {
 		m.errs = append(m.errs, err)
+	}
+	m.changed = make(map[string]time.Time)
+	for i := range m.modules {
+		if p := m.modules[i].Found.Path; m.modules[i].Outcome == kmod.Other && p != "" {
+			if info, err := r.root.Stat(strings.TrimPrefix(p, "/")); err == nil {
+				m.changed[p] = info.Ctime
+			}
+		}
 	}
 }
 
@@ -285,18 +381,24 @@ func (m *machine) readMicrocode(r hostRoots) {
 // boot finds before it has a file system.
 func (m *machine) findMicrocode(r hostRoots, c *cpuMicrocode) {
 	c.installed, c.installedErr = microcode.Installed(r.root, m.running.Release, c.CPU)
+	if name := c.installed.File; name != "" {
+		if info, err := r.root.Stat(strings.TrimPrefix(name, "/")); err == nil {
+			c.installedAt = info.Ctime
+		}
+	}
 	names, err := microcode.Images(r.root)
 	if err != nil {
 		c.earlyErr = err
 	}
-	release := m.next.Release
-	if release == "" {
-		release = m.running.Release
-	}
 	for _, name := range names {
-		if !loadedWith(name, release) {
+		base := name
+		if target, err := r.root.Readlink(strings.TrimPrefix(name, "/")); err == nil {
+			base = target
+		}
+		if !m.bootsWith(base) {
 			continue
 		}
+		c.ramdisks++
 		u, err := microcode.Early(r.root, name, c.CPU)
 		if err != nil && !errors.Is(err, microcode.ErrNoUpdate) {
 			c.earlyErr = errors.Join(c.earlyErr, err)
@@ -311,14 +413,23 @@ func (m *machine) findMicrocode(r hostRoots, c *cpuMicrocode) {
 	}
 }
 
-// loadedWith reports whether an initial ramdisk goes with a kernel of a release, or with
-// any: Arch's intel-ucode.img and initramfs-linux.img have none in their names.
-func loadedWith(name, release string) bool {
-	if dir := path.Base(path.Dir(name)); strings.ContainsAny(dir, "0123456789") {
-		return dir == release // MACHINE-ID/RELEASE/initrd
+// bootsWith reports whether an initial ramdisk may go with the kernel that will boot: it
+// does not name another one that is installed. Arch's intel-ucode.img names none.
+func (m *machine) bootsWith(name string) bool {
+	release := m.next.Release
+	if m.nextErr != nil || release == "" {
+		release = m.running.Release
 	}
-	base := strings.TrimSuffix(path.Base(name), ".img")
-	return strings.HasSuffix(base, "-"+release) || strings.HasSuffix(base, "."+release) || !strings.ContainsAny(base, "0123456789")
+	if strings.HasSuffix(name, ".old") || strings.HasSuffix(name, ".bak") {
+		return false
+	}
+	if release == "" || strings.Contains(name, release) {
+		// Of releases of which one begins like the other, the longer is meant.
+		return !slices.ContainsFunc(m.images, func(i bootImage) bool { return len(i.Release) > len(release) && strings.Contains(name, i.Release) })
+	}
+	return !slices.ContainsFunc(m.images, func(i bootImage) bool {
+		return i.Release != "" && i.Release != release && strings.Contains(name, i.Release)
+	})
 }
 
 // sysOf is where sysfs is mounted beside a procfs, unless it is said.

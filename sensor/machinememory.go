@@ -2,12 +2,16 @@ package sensor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/patchsensor/patchsensor/internal/file"
 	"github.com/patchsensor/patchsensor/internal/host/kernel"
+	kmod "github.com/patchsensor/patchsensor/internal/host/module"
 )
 
 // machineMemory is what a running sensor keeps of the machine itself.
@@ -53,6 +57,11 @@ func (m *machineMemory) recall(ctx context.Context, sc *scan) *machine {
 	if m.facts == nil || moving != m.moving || m.changed(sc) {
 		w := &witness{tree: sc.root, names: make(map[seenName]nameStamp)}
 		facts := sc.readMachine(ctx, &m.caches, func(tree) tree { return w })
+		if ctx.Err() != nil || facts.transient() {
+			// What went wrong may go well the next time.
+			m.facts = nil
+			return facts
+		}
 		m.facts, m.names, m.moving = facts, w.names, moving
 		m.caches.trim(facts)
 		began = time.Now()
@@ -71,6 +80,32 @@ func (m *machineMemory) changed(sc *scan) bool {
 		}
 	}
 	return false
+}
+
+// transient reports whether something could not be read for a reason that passes.
+func (m *machine) transient() bool {
+	if slices.ContainsFunc(m.errs, transient) || transient(m.nextErr) {
+		return true
+	}
+	return slices.ContainsFunc(m.images, func(i bootImage) bool { return transient(i.Err) }) ||
+		slices.ContainsFunc(m.modules, func(r kmod.Result) bool { return transient(r.Err) }) ||
+		slices.ContainsFunc(m.microcode, func(c cpuMicrocode) bool { return transient(c.installedErr) || transient(c.earlyErr) })
+}
+
+// transient reports whether an error says anything else than that something is not there,
+// must not be read, or is damaged.
+func transient(err error) bool {
+	switch e := err.(type) {
+	case nil:
+		return false
+	case syscall.Errno:
+		return !slices.Contains([]syscall.Errno{syscall.ENOENT, syscall.ENOTDIR, syscall.EACCES, syscall.EPERM, syscall.ELOOP, syscall.EXDEV}, e)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), transient)
+	case interface{ Unwrap() error }:
+		return transient(e.Unwrap())
+	}
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // trim drops builds of images that are not there any more.
@@ -101,7 +136,9 @@ func movingFacts(sc *scan) string {
 		patches, _ = kernel.ReadLivepatches(sys)
 		sys.Close()
 	}
-	return fmt.Sprintf("%s\x00%s\x00%+v", modules, revision, patches)
+	// Clocks are set while a machine boots, and after.
+	booted := time.Time(sc.boot).Round(time.Minute).Unix()
+	return fmt.Sprintf("%s\x00%s\x00%d\x00%+v", modules, revision, booted, patches)
 }
 
 // witness is a tree that takes note of what is looked at, and how that was before.

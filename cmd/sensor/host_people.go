@@ -131,7 +131,7 @@ func (v *page) kernel() {
 		name += " (" + k.PackageVersion + ")"
 	}
 	if k.State == sensor.Ignored {
-		v.line("kernel", name+": "+k.Why)
+		v.line("kernel", strings.TrimPrefix(name+": "+k.Why, ": "))
 		return
 	}
 	v.line("kernel", name+": "+string(k.State))
@@ -198,6 +198,11 @@ func (v *page) modules() {
 			continue
 		}
 		text := one.Name + ": " + string(one.State) + ", " + one.Why
+		for j := range v.Causes {
+			if v.Causes[j].Subject == "module "+one.Name {
+				text = v.Causes[j].Why
+			}
+		}
 		if one.Loaded != "" || one.Installed != "" {
 			text += ": " + orUnknown(one.Loaded) + " → " + orUnknown(one.Installed)
 		}

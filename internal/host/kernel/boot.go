@@ -109,6 +109,10 @@ func (n *Next) resolve(root Root, candidates []string) error {
 // system of its own, or not, and the root a subvolume of one: "/@/boot/vmlinuz".
 func grubFiles(p string) []string {
 	p = path.Clean("/" + p)
+	if i := strings.Index(p, "@/"); i >= 0 {
+		// A dataset of ZFS, "/BOOT/debian@/vmlinuz", which is mounted anywhere.
+		return []string{path.Join("/boot", p[i+1:]), p[i+1:]}
+	}
 	if i := strings.Index(p, "/boot/"); i >= 0 {
 		return []string{p[i:], path.Join("/boot", p)}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -29,10 +31,17 @@ var (
 	bootDirs   = [...]string{"boot"}
 	moduleDirs = [...]string{"usr/lib/modules", "lib/modules"}
 	ukiDirs    = [...]string{"boot/efi/EFI/Linux", "boot/EFI/Linux", "efi/EFI/Linux"}
+	// Entries of type 1 of the Boot Loader Specification have their files below
+	// MACHINE-ID/RELEASE there (kernel-install(8)).
+	entryDirs = [...]string{"boot", "boot/efi", "efi"}
+	// The Raspberry Pi's firmware partition.
+	firmwareDirs = [...]string{"boot/firmware"}
+	// NixOS has the kernel of the configuration that will boot here.
+	fixedNames = [...]string{"run/current-system/kernel"}
 )
 
 // imageNames are what kernel images are called, with or without a release behind.
-var imageNames = [...]string{"vmlinuz", "vmlinux", "Image", "kernel"}
+var imageNames = [...]string{"vmlinuz", "vmlinux", "Image", "kernel8", "kernel7l", "kernel7", "kernel_2712", "kernel"}
 
 // maxKernels bounds the images of a root. Each may bring 64 KiB of os-release(5).
 const maxKernels = 512
@@ -65,11 +74,28 @@ func List(root Root) ([]Installed, error) {
 		}
 		return names
 	}
-	for _, dir := range bootDirs {
+	for _, dir := range slices.Concat(bootDirs[:], firmwareDirs[:]) {
 		for _, name := range names(dir) {
 			if release, ok := imageName(name); ok {
 				add(dir, name, release)
 			}
+		}
+	}
+	for _, dir := range entryDirs {
+		for _, id := range names(dir) {
+			if !isMachineID(id) {
+				continue
+			}
+			for _, release := range names(dir + "/" + id) {
+				if startsWithDigit(release) {
+					add(dir+"/"+id+"/"+release, "linux", release)
+				}
+			}
+		}
+	}
+	for _, name := range fixedNames {
+		if _, err := root.Stat(name); err == nil {
+			add(path.Dir(name), path.Base(name), "")
 		}
 	}
 	for _, dir := range moduleDirs {
@@ -101,10 +127,10 @@ func List(root Root) ([]Installed, error) {
 }
 
 // imageName divides the name of a file of /boot: "vmlinuz-6.1.0-35-amd64". Sums
-// and signatures beside an image, and what a package manager is about to put in
-// its place, are none.
+// and signatures beside an image, what a package manager is about to put in its
+// place, and what was put aside ("make install" leaves .old) are none.
 func imageName(name string) (release string, ok bool) {
-	for _, suffix := range []string{".hmac", ".sig", ".dpkg-new", ".dpkg-tmp", ".rpmnew", ".rpmsave", ".apk-new"} {
+	for _, suffix := range []string{".hmac", ".sig", ".dpkg-new", ".dpkg-tmp", ".rpmnew", ".rpmsave", ".apk-new", ".old", ".orig", ".bak", "~"} {
 		if strings.HasSuffix(name, suffix) {
 			return "", false
 		}
@@ -113,11 +139,11 @@ func imageName(name string) (release string, ok bool) {
 		rest, ok := strings.CutPrefix(name, prefix)
 		switch {
 		case !ok:
-		case rest == "", rest == ".old", rest == ".gz":
+		case rest == "", rest == ".gz", rest == ".img":
 			return "", true
 		case rest[0] == '-':
 			release := rest[1:]
-			for _, suffix := range []string{".old", ".gz", ".signed", ".efi"} {
+			for _, suffix := range []string{".gz", ".signed", ".efi"} {
 				release = strings.TrimSuffix(release, suffix)
 			}
 			// Alpine's vmlinuz-lts, Arch's vmlinuz-linux, Fedora's
@@ -129,6 +155,23 @@ func imageName(name string) (release string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// isMachineID reports whether a name is a machine ID (machine-id(5)).
+func isMachineID(name string) bool {
+	return len(name) == 32 && strings.Trim(name, "0123456789abcdef") == ""
+}
+
+// Look is what there is to say of one kernel image of a root, absolute or relative to
+// it. What is wrong with it is in Err.
+func Look(root Root, name string) Installed {
+	k, _ := readInstalled(root, strings.TrimPrefix(name, "/"), "")
+	if k.Release == "" {
+		if release, _ := imageName(path.Base(name)); release != "" {
+			k.Release, k.Named = release, true
+		}
+	}
+	return k
 }
 
 func readInstalled(root Root, path, named string) (Installed, error) {

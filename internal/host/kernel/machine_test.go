@@ -125,8 +125,8 @@ func TestLivepatches(t *testing.T) {
 func TestImageName(t *testing.T) {
 	for name, want := range map[string]string{
 		"vmlinuz-6.1.0-35-amd64": "6.1.0-35-amd64", "vmlinux-6.4.0-default.gz": "6.4.0-default", "vmlinuz-4.10.0-42-generic.efi.signed": "4.10.0-42-generic",
-		"kernel-6.6.30-gentoo-dist": "6.6.30-gentoo-dist", "Image-6.4.0-1-default": "6.4.0-1-default", "vmlinuz-6.1.old": "6.1",
-		"vmlinuz-lts": "", "vmlinuz-linux": "", "vmlinuz-0-rescue-0123": "", "vmlinuz": "", "vmlinuz.old": "", "Image.gz": "",
+		"kernel-6.6.30-gentoo-dist": "6.6.30-gentoo-dist", "Image-6.4.0-1-default": "6.4.0-1-default", "vmlinuz-6.1.old": "no", "vmlinuz-6.1.orig": "no",
+		"vmlinuz-lts": "", "vmlinuz-linux": "", "vmlinuz-0-rescue-0123": "", "vmlinuz": "", "vmlinuz.old": "no", "kernel8.img": "", "Image.gz": "",
 		"initrd.img-6.1": "no", "vmlinuzx": "no", "config-6.1": "no", "vmlinuz-6.1.sig": "no", "vmlinuz-6.1.dpkg-new": "no", "System.map-6.1": "no",
 	} {
 		if got, ok := imageName(name); ok != (want != "no") || ok && got != want {

@@ -168,7 +168,8 @@ func Images(root Root) ([]string, error) {
 // initrd.img-RELEASE, initramfs-RELEASE.img, initrd-RELEASE, or the microcode alone as
 // intel-ucode.img and amd-ucode.img.
 func isImage(name string) bool {
-	return strings.HasPrefix(name, "initrd") || strings.HasPrefix(name, "initramfs") || strings.HasSuffix(name, "-ucode.img")
+	return strings.HasPrefix(name, "initrd") || strings.HasPrefix(name, "initramfs") || strings.HasSuffix(name, "-ucode.img") ||
+		slices.Contains([]string{"intel-uc.img", "amd-uc.img", "early_ucode.cpio", "microcode.cpio"}, name) // grub-mkconfig(8)
 }
 
 func isMachineID(name string) bool {

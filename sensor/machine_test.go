@@ -61,6 +61,17 @@ func (b box) put(dir, name, content string) {
 	}
 }
 
+func (b box) link(target, name string) {
+	b.t.Helper()
+	name = filepath.Join(b.root, name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.Symlink(target, name); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // kernel installs an image.
 func (b box) kernel(release, version string) {
 	b.t.Helper()
@@ -108,6 +119,32 @@ func TestMachine(t *testing.T) {
 		{"upgraded in place", func(b box) { b.kernel(old, "6.1.164-2") }, -hour, Stale, KernelOutdated, "while 6.1.0-44-amd64 (6.1.164-2)"},
 		{"touched since, and of no build ID", func(b box) { b.kernel(old, "6.1.164-1") }, -hour, Unknown, Unresolved, "build ID"},
 		{"none", func(box) {}, -hour, "", "", ""},
+		{"a newer one where systemd-boot has it", func(b box) {
+			b.put(b.root, "boot/efi/0123456789abcdef0123456789abcdef/"+newer+"/linux", string(bzImage(newer+debianBuild+"6.1.170-3 (2026-01-01)")))
+		}, -hour, Stale, KernelOutdated, newer},
+		{"a newer configuration of NixOS", func(b box) {
+			b.put(b.root, "nix/store/x/bzImage", string(bzImage(newer+" (nixbld@localhost) #1-NixOS SMP")))
+			b.link("/nix/store/x/bzImage", "run/current-system/kernel")
+		}, -hour, Stale, KernelOutdated, newer},
+		{"a newer one of which a link comes first", func(b box) {
+			b.kernel(old, "6.1.164-1")
+			b.kernel(newer, "6.1.170-3")
+			b.link("vmlinuz-"+newer, "boot/vmlinuz")
+		}, hour, Stale, KernelOutdated, newer},
+		{"what was put aside", func(b box) {
+			b.kernel(old, "6.1.164-1")
+			b.put(b.root, "boot/vmlinuz-"+old+".old", string(bzImage(old+debianBuild+"6.1.163-1 (2026-01-01)")))
+		}, hour, "", "", ""},
+		{"/boot is not mounted", func(b box) {
+			b.put(b.root, "etc/fstab", "# here\nUUID=1 / ext4 defaults 0 1\nUUID=2 /boot ext4 noauto 0 2\n")
+			b.put(b.root, "boot/README", "")
+		}, -hour, Unknown, Unresolved, "/boot of fstab is not mounted"},
+		{"only modules of a newer one", func(b box) { b.put(b.root, "usr/lib/modules/"+newer+"/modules.dep", "") }, -hour, Unknown, Unresolved, newer},
+		{"GRUB is told to take the running one", func(b box) {
+			b.kernel(old, "6.1.164-1")
+			b.kernel(newer, "6.1.170-3")
+			b.put(b.root, "boot/grub/grub.cfg", "menuentry 'x' {\n linux /vmlinuz-"+old+"\n}\n")
+		}, hour, Stale, KernelOutdated, "will not boot"},
 		{"a package without an image", func(b box) {
 			b.put(b.root, "var/lib/dpkg/status", "Package: linux-image-"+newer+"\nStatus: install ok installed\nArchitecture: amd64\nVersion: 6.1.170-3\n\n")
 		}, -hour, Unknown, Unresolved, "no kernel that can be read"},
@@ -124,7 +161,11 @@ func TestMachine(t *testing.T) {
 			if f.State != c.state || f.Reason != c.reason || !strings.Contains(f.Remedy.Why, c.why) {
 				t.Errorf("%s %s: %s", f.State, f.Reason, f.Remedy.Why)
 			}
-			if f.State == Stale && (f.Remedy.Action != Reboot || f.Since == nil) {
+			action := Reboot
+			if f.State != Stale || strings.Contains(c.why, "will not") {
+				action = None
+			}
+			if f.State != "" && f.Remedy.Action != action || f.State == Stale && f.Since == nil {
 				t.Errorf("%+v", f)
 			}
 		})

@@ -105,7 +105,7 @@ func flock(f *os.File) error {
 }
 
 func byWhom(r io.ReaderAt) string {
-	if pid, ok := parse(io.NewSectionReader(r, 0, maxPID)); ok {
+	if pid, ok := parse(io.NewSectionReader(r, 0, maxPID+1)); ok {
 		return fmt.Sprintf(" (PID %d)", pid)
 	}
 	return ""
@@ -117,8 +117,8 @@ const maxPID = 16
 
 // parse reads what a holder wrote. It may be found before that, or half way.
 func parse(r io.Reader) (int, bool) {
-	text, err := io.ReadAll(io.LimitReader(r, maxPID))
-	if err != nil {
+	text, err := io.ReadAll(io.LimitReader(r, maxPID+1))
+	if err != nil || len(text) > maxPID {
 		return 0, false
 	}
 	digits, whole := strings.CutSuffix(string(text), "\n")

@@ -185,6 +185,7 @@ func TestParse(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("1\n")
 	f.Add("4194304\n1")
+	f.Add("000000010000001\n\n") // as many bytes as are looked at, and one
 	f.Fuzz(func(t *testing.T, text string) {
 		pid, ok := parse(strings.NewReader(text))
 		if ok && strconv.Itoa(pid)+"\n" != strings.TrimLeft(text, "0") {

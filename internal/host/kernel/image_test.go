@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"strings"
@@ -191,6 +193,39 @@ func TestBombs(t *testing.T) {
 				t.Errorf("%d MiB were allocated", used)
 			}
 		})
+	}
+}
+
+// countingAt counts what is read.
+type countingAt struct {
+	io.ReaderAt
+	n int64
+}
+
+func (c *countingAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(p, off)
+	c.n += int64(n)
+	return n, err
+}
+
+// TestIdentifyReadsToNotes holds that a kernel is not read beyond its notes: half of a
+// real one is behind them.
+func TestIdentifyReadsToNotes(t *testing.T) {
+	elf := makeELF(binary.LittleEndian, 64, 200_000)
+	random := rand.NewChaCha8([32]byte{1})
+	behind := make([]byte, 2<<20) // which no packer makes smaller
+	random.Read(behind)
+	elf = append(elf, behind...)
+	for name, pack := range map[string]func(testing.TB, []byte) []byte{"gzip": packGzip, "xz": packXZ, "zstd": packZstd, "lz4": packLZ4} {
+		data := makeBzImage(pack(t, elf))
+		r := &countingAt{ReaderAt: bytes.NewReader(data)}
+		img, err := Identify(context.Background(), r, int64(len(data)))
+		if err != nil || img.BuildID != testID {
+			t.Errorf("%s: %+v, %v", name, img, err)
+		}
+		if r.n > 1<<20 {
+			t.Errorf("%s: %d bytes of %d were read", name, r.n, len(data))
+		}
 	}
 }
 

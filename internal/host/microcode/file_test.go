@@ -40,6 +40,7 @@ func TestIntel(t *testing.T) {
 		{"none", other, skylake, Update{}, ErrNoUpdate},
 		{"platform", foreign, skylake, Update{}, ErrNoUpdate},
 		{"platform unknown", newer, unplaced, Update{Revision: 0x2007006, Date: "2023-03-06"}, ErrPlatform},
+		{"revision 0", intelFile(0, 0x01012024, 0x50654, 1, 64), skylake, Update{}, ErrNoUpdate},
 		{"empty", nil, skylake, Update{}, ErrNoUpdate},
 		{"AMD", all, zen3, Update{}, nil},
 	} {

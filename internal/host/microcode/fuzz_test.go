@@ -47,6 +47,7 @@ func mend(b []byte) {
 
 func FuzzIntel(f *testing.F) {
 	f.Add(intelFile(1, 0x01012024, 0x50654, 1, 64, processor{0x906e9, 2}))
+	f.Add(intelFile(0, 0, 0x50654, 1, 64))
 	f.Add(bytes.Repeat(intelFile(2, 0x01012024, 0x50654, 1, 4), 3))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		u, err := newest(b, skylake)
@@ -61,6 +62,7 @@ func FuzzIntel(f *testing.F) {
 func FuzzAMD(f *testing.F) {
 	f.Add(amdFile([]equiv{{0x600f20, 0x6020}}, patch{0x06000852, 0x02062018, 0x6020, 100, 0}))
 	f.Add(amdFile([]equiv{{0xa00f11, 0xa011}}, patch{0x0a0011d5, 0x02062018, 0xa011, 64, 0}, patch{0x0a0011d6, 0x02062018, 0xa011, 64, 0}))
+	f.Add(amdFile([]equiv{{0x600f20, 0x6020}}, patch{0, 0, 0x6020, 64, 0}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, cpu := range []CPU{dozer, zen3} {
 			u, err := newest(b, cpu)

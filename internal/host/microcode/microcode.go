@@ -111,19 +111,18 @@ func newest(b []byte, cpu CPU) (Update, error) {
 }
 
 // choice is the best update so far.
-type choice struct {
-	best  Update
-	found bool
-}
+type choice struct{ best Update }
 
+// add takes an update unless its revision is 0, which is that of a processor without one
+// and so newer than nothing.
 func (c *choice) add(u Update) {
-	if !c.found || u.Revision > c.best.Revision {
-		c.best, c.found = u, true
+	if u.Revision > c.best.Revision {
+		c.best = u
 	}
 }
 
 func (c *choice) result(err error) (Update, error) {
-	if err == nil && !c.found {
+	if err == nil && c.best.Revision == 0 {
 		err = ErrNoUpdate
 	}
 	return c.best, err

@@ -57,7 +57,10 @@ func configFiles(root Root) ([]string, []error) {
 	var errs []error
 	found := make(map[string]string)
 	for _, dir := range configDirs {
-		names, err := root.ReadDir(dir, maxConfigFiles)
+		names, err := root.ReadDir(dir, maxConfigFiles+1)
+		if len(names) > maxConfigFiles {
+			names, err = names[:maxConfigFiles], fmt.Errorf("more than %d entries", maxConfigFiles)
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, defect(dir, -1, err))
 		}

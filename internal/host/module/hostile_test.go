@@ -194,3 +194,14 @@ func TestHostileHolders(t *testing.T) {
 		t.Error(n, err, left)
 	}
 }
+
+// TestHostileConfig has more rules for depmod than are looked at.
+func TestHostileConfig(t *testing.T) {
+	dir := t.TempDir()
+	for i := range maxConfigFiles + 1 {
+		write(t, dir, fmt.Sprintf("etc/depmod.d/%d.conf", i), nil)
+	}
+	if _, err := readOrder(openRoot(t, dir), release); err == nil || err.Error() != "etc/depmod.d: more than 256 entries" {
+		t.Error(err)
+	}
+}

@@ -219,7 +219,7 @@ func (t *Tree) search() error {
 	if err != nil {
 		return defect("/"+dir, -1, err)
 	}
-	entries, err := t.root.ReadDir(dir, maxFiles)
+	entries, err := t.root.ReadDir(dir, left+1)
 	if err != nil {
 		return defect("/"+dir, -1, err)
 	}

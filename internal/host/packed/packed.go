@@ -4,7 +4,7 @@
 // What it reads and what describes it:
 //
 //	gzip           RFC 1952
-//	xz             The .xz File Format 1.2.1, with LZMA2 alone or behind the filter for x86
+//	xz             The .xz File Format 1.2.1, with LZMA2 alone or behind a filter for x86 or arm64
 //	zstd           RFC 8878
 //	bzip2          the bzip2 manual
 //	lzma           lzma-file-format.txt of XZ Utils
@@ -28,7 +28,7 @@ import (
 )
 
 // ErrUnknown is returned for a compression that is recognised but not known: lzo, and
-// filters of xz for other machines than x86.
+// filters of xz for other machines.
 var ErrUnknown = errors.New("compression is not known")
 
 // Kind is how a content is compressed.
@@ -127,7 +127,7 @@ func NewReader(r io.Reader, kind Kind, limits Limits) (*Reader, error) {
 	}
 	u.in = &source{bufio.NewReaderSize(counted, 64<<10), counted}
 	if err := u.open(); err != nil {
-		return nil, u.explain(err)
+		return nil, u.explain(unexpected(err))
 	}
 	return u, nil
 }
@@ -186,14 +186,12 @@ func (u *Reader) Read(p []byte) (int, error) {
 // explain says where an error is that a decoder returned.
 func (u *Reader) explain(err error) error {
 	switch {
-	case err == io.EOF && u.out != nil:
-		return io.EOF
 	case u.in.err != nil:
 		return u.in.err
 	case u.in.exceeded:
 		err = fmt.Errorf("more than %d packed bytes: %w", u.limits.input(), file.ErrTooLarge)
 	case err == io.EOF:
-		err = io.ErrUnexpectedEOF
+		return io.EOF
 	}
 	return &Error{u.in.offset(), fmt.Errorf("%v: %w", u.kind, err)}
 }

@@ -1,52 +1,11 @@
 package packed
 
-import (
-	"encoding/binary"
-	"io"
-)
+import "encoding/binary"
 
-// x86Filter turns the absolute targets of x86 calls and jumps back into
-// relative ones (XZ Utils, src/liblzma/simple/x86.c; lib/xz/xz_dec_bcj.c of the
-// kernel).
-type x86Filter struct {
-	r        io.Reader
-	buf      [16 << 10]byte
-	from, to int    // filtered bytes that were not read yet
-	end      int    // bytes in buf, filtered or not
-	pos      uint32 // of buf[to] in the content
-	mask     uint32
-	err      error
-}
+// x86Code knows CALL and JMP with 32 bits (liblzma/simple/x86.c).
+type x86Code struct{ mask uint32 }
 
-func (f *x86Filter) Read(p []byte) (int, error) {
-	for f.from == f.to {
-		if f.err != nil {
-			return 0, f.err
-		}
-		f.fill()
-	}
-	n := copy(p, f.buf[f.from:f.to])
-	f.from += n
-	return n, nil
-}
-
-// fill moves what was too short to be filtered to the front, and reads more.
-func (f *x86Filter) fill() {
-	f.end = copy(f.buf[:], f.buf[f.to:f.end])
-	f.from, f.to = 0, 0
-	n, err := f.r.Read(f.buf[f.end:])
-	f.end += n
-	f.err = err
-	done := f.filter(f.buf[:f.end])
-	if err != nil {
-		done = f.end // the last bytes cannot be an instruction
-	}
-	f.to = done
-	f.pos += uint32(done)
-}
-
-// filter works on as much of buf as can be decided and returns how much.
-func (f *x86Filter) filter(buf []byte) int {
+func (f *x86Code) decode(buf []byte, pos uint32) int {
 	// Indexed by which of the last three bytes began an instruction.
 	allowed := [8]bool{true, true, true, false, true, false, false, false}
 	bits := [8]uint32{0, 1, 2, 2, 3, 3, 3, 3}
@@ -79,7 +38,7 @@ func (f *x86Filter) filter(buf []byte) int {
 		src := binary.LittleEndian.Uint32(buf[i+1:])
 		var dest uint32
 		for {
-			dest = src - (f.pos + uint32(i) + 5)
+			dest = src - (pos + uint32(i) + 5)
 			if mask == 0 {
 				break
 			}

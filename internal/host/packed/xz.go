@@ -29,7 +29,7 @@ var (
 // xzReader reads the first stream of a file in the format of "The .xz File Format",
 // version 1.2.1: blocks, each with headers, LZMA2 data and a checksum. The library's own
 // reader of it allocates the window that a block asks for, up to 4 GiB, and refuses the
-// filter for machine code with which the kernel's build packs images
+// filters for machine code with which the kernel's build packs images
 // (scripts/xz_wrap.sh). The index after the blocks is not looked at.
 type xzReader struct {
 	in     *source
@@ -126,8 +126,8 @@ func (x *xzReader) next() error {
 		return err
 	}
 	x.data = x.block
-	if b.x86 {
-		x.data = &x86Filter{r: x.block}
+	if b.code != nil {
+		x.data = &codeFilter{decoder: b.code, r: x.block}
 	}
 	switch x.check {
 	case 1:
@@ -142,9 +142,9 @@ func (x *xzReader) next() error {
 
 // block is what a block's header says.
 type block struct {
-	size   int64 // of the content; -1 if it does not say
-	window int64 // in bytes
-	x86    bool  // the filter for x86 code was applied before LZMA2
+	size   int64   // of the content; -1 if it does not say
+	window int64   // in bytes
+	code   decoder // undoes the filter that was applied before LZMA2, if one was
 }
 
 // parseBlock reads a block's header without its checksum: its size, flags (two bits for
@@ -189,8 +189,12 @@ func parseBlock(h []byte) (block, error) {
 			if out.window, err = lzma.DecodeDictCap(props[0]); err != nil {
 				return out, errWindow
 			}
-		case id == 4 && !last && !out.x86 && (n == 0 || n == 4 && binary.LittleEndian.Uint32(props) == 0):
-			out.x86 = true
+		case last || out.code != nil || n != 0 && (n != 4 || binary.LittleEndian.Uint32(props) != 0):
+			return out, fmt.Errorf("filter %#x with %d bytes of properties: %w", id, n, ErrUnknown)
+		case id == 4:
+			out.code = new(x86Code)
+		case id == 0xa:
+			out.code = arm64Code{}
 		default:
 			return out, fmt.Errorf("filter %#x: %w", id, ErrUnknown)
 		}

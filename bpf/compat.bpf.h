@@ -99,6 +99,14 @@ static __always_inline void inode_mtime(bool typed, struct inode *inode, __s64 *
 	*nsec = wide;
 }
 
+/* 0 or an error, -EEXIST for one. Up to Linux 6.3 the upper half of what the call
+ * returns is not the error's sign: d7ba4cc900bf ("bpf: return long from bpf_map_ops
+ * funcs"). */
+static __always_inline int map_insert(void *map, const void *key, const void *value)
+{
+	return bpf_map_update_elem(map, key, value, BPF_NOEXIST);
+}
+
 /* execve is between its point of no return and its end. task_struct.in_execve is
  * there up to Linux 7.2 at least; without it nothing is known of a beginning. */
 static __always_inline bool in_execve(struct task_struct *task)

@@ -54,6 +54,7 @@ typedef __u32 __wsum;
 #define EXIT_DEAD 0x10
 
 #define EBUSY 16
+#define EEXIST 17
 
 #define PIDTYPE_TGID 1
 #define MAX_PID_NS_LEVEL 32
@@ -173,8 +174,7 @@ typedef struct {
 } atomic_t;
 
 struct signal_struct {
-	atomic_t live;  /* threads that have not begun to exit */
-	int nr_threads; /* threads that are not reaped */
+	atomic_t live; /* threads that have not begun to exit */
 	struct pid *pids[2];
 };
 

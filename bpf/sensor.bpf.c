@@ -125,8 +125,10 @@ static __always_inline int on_exec(bool typed, struct task_struct *task, struct 
 }
 
 /* The process has ended when its last thread has (do_exit in kernel/exit.c counts
- * live down before it comes here). Two threads may both find that they were the
- * last, if neither has been reaped. */
+ * live down before it comes here). Several threads may find that they were the last,
+ * one of them when the others have been reaped already: between the count and this
+ * place a thread gives up its memory. Told twice is better than not told: only what is
+ * in the map is left out, not what there was no room for. */
 static __always_inline int on_exit(bool typed, struct task_struct *task)
 {
 	struct signal_struct *signal = GET(typed, task, signal);
@@ -139,7 +141,7 @@ static __always_inline int on_exit(bool typed, struct task_struct *task)
 		return 0;
 	key.start = start_of(typed, task);
 	key.pid = GET(typed, task, tgid);
-	if (GET(typed, signal, nr_threads) > 1 && bpf_map_update_elem(&exited, &key, &one, BPF_NOEXIST))
+	if (map_insert(&exited, &key, &one) == -EEXIST)
 		return 0;
 	count(COUNT_EXIT);
 	pid = visible_pid(typed, task);

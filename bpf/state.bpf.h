@@ -75,7 +75,7 @@ struct process_key {
 	__u64 pid;
 };
 
-/* Processes of several threads whose exit was told. */
+/* Processes whose exit was told. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4 << 10);

@@ -103,7 +103,7 @@ func TestInsideNamespace(t *testing.T) {
 			if line, err := out.ReadString('\n'); line != "ready "+tier+"\n" {
 				t.Fatalf("%q, %v", line, err)
 			}
-			for range 5 {
+			for range 2 {
 				if err := self(childObeys).Run(); err != nil {
 					t.Fatal(err)
 				}

@@ -74,7 +74,7 @@ func TestSmallRing(t *testing.T) {
 			for complete := false; !complete; {
 				before := tr.Stats().Lost[probe.LostNested]
 				tr.TakeDirty()
-				pids = burst(t, 20) // nobody reads
+				pids = burst(t, 4) // nobody reads
 				dirty, complete = tr.TakeDirty()
 				// A program that was preempted is skipped by others.
 				if !complete && tr.Stats().Lost[probe.LostNested] == before {
@@ -140,14 +140,14 @@ func TestSmallSideband(t *testing.T) {
 func TestFewMarks(t *testing.T) {
 	for _, tier := range append(seeing(t), probe.TierExec) {
 		t.Run(tier, func(t *testing.T) {
-			tr := openTracer(t, probe.TracerOptions{Tier: tier, Marks: 4}).run()
+			tr := openTracer(t, probe.TracerOptions{Tier: tier, Marks: 2}).run()
 			tr.TakeDirty()
-			burst(t, 10)
+			burst(t, 3)
 			if lost := tr.lost(); lost[probe.LostMark] == 0 {
 				t.Errorf("%+v", lost)
 			}
 			if pids, complete := tr.TakeDirty(); complete || len(pids) == 0 {
-				t.Errorf("%v of ten, complete", pids)
+				t.Errorf("%v of three, complete", pids)
 			}
 		})
 	}

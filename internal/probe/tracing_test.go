@@ -146,6 +146,19 @@ func code(t testing.TB, n int) []string {
 	return names
 }
 
+// trials are what came of opening each tier that sees mappings, once for all tests.
+var trials = sync.OnceValue(func() map[string]error {
+	results := make(map[string]error)
+	for _, tier := range []string{probe.TierLSM, probe.TierFentry, probe.TierKprobe, probe.TierPerf, probe.TierSysExit} {
+		tr, err := probe.OpenTracer(context.Background(), probe.TracerOptions{Tier: tier})
+		if err == nil {
+			err = tr.Close()
+		}
+		results[tier] = err
+	}
+	return results
+})
+
 // seeing are the tiers that see mappings and work here.
 func seeing(t *testing.T) []string {
 	t.Helper()
@@ -153,24 +166,19 @@ func seeing(t *testing.T) []string {
 		t.Skip("tracing needs root")
 	}
 	var list []string
-	for _, tier := range []string{probe.TierLSM, probe.TierFentry, probe.TierKprobe, probe.TierPerf, probe.TierSysExit} {
-		tr, err := probe.OpenTracer(context.Background(), probe.TracerOptions{Tier: tier})
-		if err == nil {
+	for tier, err := range trials() {
+		switch {
+		case err == nil:
 			list = append(list, tier)
-			if err := tr.Close(); err != nil {
-				t.Error(err)
-			}
-			continue
-		}
-		if !errors.Is(err, probe.ErrUnavailable) {
+		case !errors.Is(err, probe.ErrUnavailable),
+			// Whether the others work is up to the kernel's configuration.
+			tier == probe.TierPerf, tier == probe.TierSysExit && kernelHas(5, 17):
 			t.Errorf("%s: %v", tier, err)
+		default:
+			t.Logf("not here: %v", err)
 		}
-		// Whether the first three work is up to the kernel's configuration.
-		if tier == probe.TierPerf || tier == probe.TierSysExit && kernelHas(5, 17) {
-			t.Errorf("%s: %v", tier, err)
-		}
-		t.Logf("not here: %v", err)
 	}
+	slices.Sort(list)
 	return list
 }
 

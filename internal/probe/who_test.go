@@ -63,7 +63,8 @@ func TestWho(t *testing.T) {
 		}
 		compared++
 	}
-	if i, ok := known[os.Getpid()]; !ok || who[i].TID != os.Getpid() || compared < 3 {
+	// There is at least this process and the one that started it.
+	if i, ok := known[os.Getpid()]; !ok || who[i].TID != os.Getpid() || compared < 2 {
 		t.Errorf("%d processes compared", compared)
 	}
 }

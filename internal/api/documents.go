@@ -60,6 +60,8 @@ type lastReport struct {
 	report *sensor.Report
 	// plain is without, seen with the list of what was looked at.
 	plain, seen []byte
+	// length is that of the last one, in bytes.
+	length int
 }
 
 func (l *lastReport) encode(r *sensor.Report, seen bool) ([]byte, error) {
@@ -75,11 +77,11 @@ func (l *lastReport) encode(r *sensor.Report, seen bool) ([]byte, error) {
 	if *kept != nil {
 		return *kept, nil
 	}
-	b, err := encode(&document)
+	b, err := encodeReport(&document, l.length)
 	if err != nil {
 		return nil, err
 	}
-	*kept = b
+	*kept, l.length = b, len(b)
 	return b, nil
 }
 

@@ -15,13 +15,15 @@ func Bare(p Process) Workload {
 	if name == "" {
 		name = "?"
 	}
-	pid := strconv.Itoa(p.PID)
-	w := Workload{
-		Kind:   KindProcess,
-		Name:   name,
-		Key:    "process:" + pid + ":" + name,
-		Target: "process " + pid + " (" + name + ")",
-	}
+	// One string holds both: there may be as many such processes as there are.
+	var pid [20]byte
+	number := strconv.AppendInt(pid[:0], int64(p.PID), 10)
+	var room [128]byte
+	both := append(append(append(append(room[:0], "process:"...), number...), ':'), name...)
+	key := len(both)
+	both = append(append(append(append(append(both, "process "...), number...), " ("...), name...), ')')
+	text := string(both)
+	w := Workload{Kind: KindProcess, Name: name, Key: text[:key], Target: text[key:]}
 	switch {
 	case p.Init && p.Foreign:
 		w.Advice = "it is process 1 of its PID namespace: restart what started that, which ends everything in it"

@@ -32,13 +32,14 @@ func (s *Source) Identify(p workload.Process) (workload.Workload, bool) {
 	if !ok {
 		return workload.Workload{}, false
 	}
-	c, known := s.find(r)
-	known = known && c.ID == r.ID && (len(r.ID) == idLen || c.Namespace == r.Namespace)
+	told, known := s.find(r)
+	known = known && told.ID == r.ID && (len(r.ID) == idLen || told.Namespace == r.Namespace)
 	if r.Guess && !known {
 		return workload.Workload{}, false
 	}
-	if !known {
-		c = workload.Container{ID: r.ID, Runtime: r.Engine, Namespace: r.Namespace, Name: r.Name}
+	c := workload.Container{ID: r.ID, Runtime: r.Engine, Namespace: r.Namespace, Name: r.Name}
+	if known {
+		c = told
 	}
 	id := key(r)
 	if c.Pod != nil && !corroborated(r, c) {

@@ -140,9 +140,10 @@ func (s *State) info(p *process) Info {
 // call only and must not be modified; its mappings are as those of Processes.
 func (s *State) Each(f func(*snapshot.Process, Info)) {
 	s.resolve()
+	var shown snapshot.Process
 	for _, p := range s.processes {
 		if !p.blank {
-			shown := p.show()
+			shown = p.show()
 			f(&shown, s.info(p))
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // actors assign processes to the workloads that one would act on.
 type actors struct {
 	sc          *scan
-	recognisers []recogniser
+	recognisers []kind
 	ownPIDNS    uint32
 	inits       map[uint32]int // process 1 of each PID namespace
 	// charges are, for the PID of each process that looks after a container, one of
@@ -23,11 +23,22 @@ type actors struct {
 	charges map[int]*process
 	// cgroups and refs are by the key of a process's cgroups.
 	cgroups map[uint64][]workload.Cgroup
-	refs    map[uint64]among
+	refs    map[uint64]*among
 	// sessions are the login sessions that were looked up, by their identifiers.
 	sessions map[string]systemd.Session
 	// members are the processes of login sessions, once asked for.
 	members map[string][]*process
+	// shared are the workloads that the cgroups alone tell, nil where they tell of none.
+	shared map[sharedKey]*workload.Workload
+	// room is where the next workloads are put, and buf what cgroups are read into.
+	room []workload.Workload
+	buf  []byte
+}
+
+// sharedKey is a recogniser, by its place in the list, and the key of a process's cgroups.
+type sharedKey struct {
+	kind   int
+	cgroup uint64
 }
 
 // actors assigns the processes of this scan to workloads.
@@ -48,7 +59,8 @@ func (sc *scan) newActors(self int) *actors {
 		sessions: make(map[string]systemd.Session),
 		inits:    make(map[uint32]int),
 		cgroups:  make(map[uint64][]workload.Cgroup),
-		refs:     make(map[uint64]among),
+		refs:     make(map[uint64]*among),
+		shared:   make(map[sharedKey]*workload.Workload),
 	}
 	a.recognisers = sc.recognisers(users.Name, a.session)
 	for _, p := range sc.processes {
@@ -97,36 +109,45 @@ const monitorKey = "monitor:"
 
 // monitored is the workload of a process that looks after a container: that, since
 // only its restart replaces the monitor.
-func (a *actors) monitored(p *process) (workload.Workload, bool) {
+func (a *actors) monitored(p *process) *workload.Workload {
 	charge := a.charges[p.PID]
 	if charge == nil || !isMonitor(p.Comm) {
-		return workload.Workload{}, false
+		return nil
 	}
-	w := a.workload(charge)
-	if w.Container == nil {
-		return workload.Workload{}, false
+	of := a.workload(charge)
+	if of.Container == nil {
+		return nil
 	}
+	w := a.keep(*of)
 	w.Key, w.Name = monitorKey+w.Key, p.Comm+" of "+w.Name
 	w.Advice = strings.TrimPrefix(w.Advice+"; ", "; ") + "it is replaced only when what it looks after is started anew"
-	return w, true
+	return w
 }
 
-// workload finds what one would act on to restart a process.
-func (a *actors) workload(p *process) workload.Workload {
+// workload finds what one would act on to restart a process. Others share the answer.
+func (a *actors) workload(p *process) *workload.Workload {
 	if p.workload == nil {
-		w := a.identify(p)
-		p.workload = &w
+		p.workload = a.identify(p)
 	}
-	return *p.workload
+	return p.workload
 }
 
-func (a *actors) identify(p *process) workload.Workload {
+// keep puts a workload where it stays.
+func (a *actors) keep(w workload.Workload) *workload.Workload {
+	if len(a.room) == cap(a.room) {
+		a.room = make([]workload.Workload, 0, min(256, len(a.sc.processes)+1))
+	}
+	a.room = append(a.room, w)
+	return &a.room[len(a.room)-1]
+}
+
+func (a *actors) identify(p *process) *workload.Workload {
 	wp := a.describe(p)
-	if w, ok := a.monitored(p); ok {
+	if w := a.monitored(p); w != nil {
 		return w
 	}
-	for _, r := range a.recognisers {
-		if w, ok := r.Identify(wp); ok {
+	for i, k := range a.recognisers {
+		if w := a.recognise(i, k, p.CgroupKey, wp); w != nil {
 			return w
 		}
 	}
@@ -135,7 +156,28 @@ func (a *actors) identify(p *process) workload.Workload {
 	if parent := a.sc.byPID[p.PPID]; p.ForkNoExec && parent != nil && parent != p && parent.CgroupKey == p.CgroupKey && a.sc.inherits(p, parent) {
 		return a.workload(parent)
 	}
-	return workload.Bare(wp)
+	return a.keep(workload.Bare(wp))
+}
+
+// recognise asks one of the recognisers, once for all processes of which it has to say
+// the same; nil if it does not know the process.
+func (a *actors) recognise(i int, k kind, cgroup uint64, p workload.Process) *workload.Workload {
+	// As with refs, what could not be read says nothing.
+	shared := k.shared && cgroup != 0 && p.Cgroups != nil
+	key := sharedKey{i, cgroup}
+	if shared {
+		if w, ok := a.shared[key]; ok {
+			return w
+		}
+	}
+	var kept *workload.Workload
+	if w, ok := k.Identify(p); ok {
+		kept = a.keep(w)
+	}
+	if shared {
+		a.shared[key] = kept
+	}
+	return kept
 }
 
 // cgroupsOf reads the cgroups of a process, once for all that share them.
@@ -150,7 +192,10 @@ func (a *actors) cgroupsOf(p *process) []workload.Cgroup {
 		return nil
 	}
 	defer dir.Close()
-	b, err := dir.Cgroup(make([]byte, 64<<10))
+	if a.buf == nil {
+		a.buf = make([]byte, 64<<10)
+	}
+	b, err := dir.Cgroup(a.buf)
 	if err != nil {
 		return nil
 	}

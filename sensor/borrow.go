@@ -113,7 +113,7 @@ func (sc *scan) borrow(f *snapshot.File, l *loaded, v *view) {
 	}
 	l.shown, l.named, l.info, l.known = known.name, true, known.info, true
 	l.info.Mount = 0 // it is mounted elsewhere here
-	l.seen, l.standing, l.borrowed = seenAt{v.key, known.name, known.name, l.info}, true, true
+	l.seen, l.standing, l.borrowed = &seenAt{v.key, known.name, known.name, l.info}, true, true
 }
 
 // lend keeps what was found out of a file for other containers of the image.

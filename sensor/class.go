@@ -54,9 +54,19 @@ type class struct {
 	otherOwner *owner.Owned
 	shownOwner *owner.Owned
 	provider   *owner.Owned
+	// loadedBuild and otherBuild are the build IDs of the mapped file and of the other
+	// one, and modules what moduleLoads says, once asked for.
+	loadedBuild, otherBuild knownBuild
+	modules                 *[]moduleLoad
 	// earliest is when the first of its processes can have mapped it.
 	earliest time.Time
 	first    place
+}
+
+// knownBuild is a build ID, empty if there is none; known is false before it was read.
+type knownBuild struct {
+	id    string
+	known bool
 }
 
 // classes are those of one file: few, unless a process makes up names.

@@ -53,7 +53,7 @@ type daemon struct {
 	ledger    *ledger
 	names     map[nameKey]*loadNames
 	revisits  []revisit
-	known     map[seenFile]knownFile
+	known     map[seenFile]*knownFile
 	hosts     map[viewKey]bool // views that show the host's root
 	reported  map[int]bool     // processes of the last report's findings
 	ended     []track.Ended    // processes that no report told of, to be judged yet

@@ -44,30 +44,34 @@ type knownFile struct {
 
 // noteStale keeps one judgement for each class that is stale.
 func (sc *scan) noteStale(suspects []judgement) {
-	for _, j := range suspects {
-		if j.verdict.State == Stale {
-			sc.stale[j.class] = j
+	for i := range suspects {
+		j := &suspects[i]
+		if j.verdict.State == Stale && sc.stale[j.class] == nil {
+			// The suspects may be cut down yet.
+			kept := *j
+			sc.stale[j.class] = &kept
 		}
 	}
 }
 
 // knownFiles sums up what the scan says of each file that is mapped.
-func (sc *scan) knownFiles(ctx context.Context) map[seenFile]knownFile {
-	known := make(map[seenFile]knownFile, 2*len(sc.order))
+func (sc *scan) knownFiles(ctx context.Context) map[seenFile]*knownFile {
+	known := make(map[seenFile]*knownFile, len(sc.order))
+	current := &knownFile{current: true} // nearly all
 	for _, c := range sc.order {
 		f := &c.facts
-		var k knownFile
-		j, stale := sc.stale[c]
+		k := current
+		j := sc.stale[c]
 		switch {
 		case f.Shown == Same && f.ByName != Other && !f.CopiedUp:
-			k.current = true
-		case stale:
+		case j != nil:
+			k = new(knownFile)
 			k.name, k.since = text(j.path()), installed(c)
 			if e, err := sc.elf(ctx, c.file); err == nil {
 				k.build = e.BuildID
 			}
 			if o := ownerOf(c); o != nil {
-				version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, j)
+				version, evidence := sc.loadedVersion(ctx, c.owners, o.Package, *j)
 				t := newTally(nil)
 				t.add(c.owners, o.Package, version, evidence, Stale)
 				k.pkg = &t.packages(ctx, sc)[0]
@@ -75,8 +79,13 @@ func (sc *scan) knownFiles(ctx context.Context) map[seenFile]knownFile {
 		default:
 			continue
 		}
-		for _, id := range []file.ID{c.file.id, c.file.info.ID} {
-			if seen := (seenFile{inodeOf(id), c.view.key}); id.Ino != 0 && !known[seen].current {
+		as := [...]inode{inodeOf(c.file.id), inodeOf(c.file.info.ID)}
+		for i, id := range as {
+			if id.ino == 0 || i > 0 && id == as[0] {
+				continue
+			}
+			seen := seenFile{id, c.view.key}
+			if before := known[seen]; before == nil || !before.current {
 				known[seen] = k
 			}
 		}
@@ -145,7 +154,7 @@ func (d *daemon) afterlife(ctx context.Context) error {
 type lateCode struct {
 	*track.Ended
 	files []File
-	known []knownFile // of files, same order
+	known []*knownFile // of files, same order
 }
 
 // oldCode finds what a process loaded after something newer was installed.
@@ -156,16 +165,16 @@ func (d *daemon) oldCode(e *track.Ended, boot snapshot.BootTime) lateCode {
 			continue
 		}
 		view := viewKey{e.Process.RootKey, e.Process.MntNS}
-		k, ok := d.known[seenFile{inodeOf(m.File.ID), view}]
-		if !ok && d.hosts[view] {
+		k := d.known[seenFile{inodeOf(m.File.ID), view}]
+		if k == nil && d.hosts[view] {
 			name := ""
 			if i < len(e.Names) {
 				name = e.Names[i]
 			}
-			k, ok = d.formerly(m.File, name)
+			k = d.formerly(m.File, name)
 		}
 		at := boot.Wall(m.At)
-		if !ok || k.current || k.since.IsZero() || !at.After(k.since.Add(clockSlack)) {
+		if k == nil || k.current || k.since.IsZero() || !at.After(k.since.Add(clockSlack)) {
 			continue
 		}
 		f := File{Path: k.name, State: Stale, Reason: Replaced, LoadedBuildID: k.build, LoadedAt: moment(at.Round(time.Microsecond))}
@@ -180,28 +189,29 @@ func (d *daemon) oldCode(e *track.Ended, boot snapshot.BootTime) lateCode {
 
 // formerly recognises a file that no living process had when it was last judged:
 // what was observed of it tells which version it was, and its name what took its
-// place. Only the host's names can be followed when the process is gone.
-func (d *daemon) formerly(f *snapshot.File, name string) (knownFile, bool) {
+// place; nil if that cannot be told. Only the host's names can be followed when the
+// process is gone.
+func (d *daemon) formerly(f *snapshot.File, name string) *knownFile {
 	k := d.mem.byInode(inodeOf(f.ID))
 	if k == nil {
-		return knownFile{}, false
+		return nil
 	}
 	// Numbers are used again: the name has to fit or, where none is told, the size.
 	name = strings.TrimSuffix(name, deletedMark)
 	if name == "" && f.Size != k.File.Size || name != "" && path.Base(k.Path) != path.Base(name) || temporary(name) {
-		return knownFile{}, false
+		return nil
 	}
 	info, err := d.root.Stat(k.Path)
 	if err != nil || inodeOf(info.ID) == inodeOf(f.ID) {
-		return knownFile{}, false
+		return nil
 	}
 	pk := d.mem.host
 	if pk == nil || pk.db == nil || pk.ask([]string{k.Path}) != nil {
-		return knownFile{}, false
+		return nil
 	}
 	o := pk.owned[k.Path]
 	if o == nil || o.Package.Name != k.Name || o.Package.Version == k.Version {
-		return knownFile{}, false
+		return nil
 	}
 	p := &Package{
 		Manager: o.Package.Manager, Name: text(k.Name), Source: text(k.Source), Arch: text(k.Arch),
@@ -211,7 +221,7 @@ func (d *daemon) formerly(f *snapshot.File, name string) (knownFile, bool) {
 		ch := summarise(log)
 		p.CVEs, p.Urgency = ch.cves, ch.urgency
 	}
-	return knownFile{name: text(k.Path), since: info.Ctime, pkg: p, build: k.BuildID}, true
+	return &knownFile{name: text(k.Path), since: info.Ctime, pkg: p, build: k.BuildID}
 }
 
 // silence is for how long one workload's short-lived processes are not told of
@@ -225,7 +235,7 @@ func (d *daemon) tellEnded(ctx context.Context, sc *scan, actors *actors, boot s
 	w := workload.Bare(workload.Process{PID: p.PID, UID: p.UID, Comm: p.Comm})
 	w.Command, w.Target, w.Key = nil, "", ""
 	if parent := sc.byPID[p.PPID]; parent != nil && p.PPID > 1 {
-		w = actors.workload(parent)
+		w = *actors.workload(parent)
 	}
 	f := l.finding(w, boot)
 	if a := d.ledger.accounts[f.ID]; a != nil && a.covers(f.Packages) || d.told(f.ID) {

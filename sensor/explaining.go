@@ -46,7 +46,7 @@ func (sc *scan) explain(ctx context.Context, target string) *Explanation {
 		}
 		g := groups[w.Key]
 		if g == nil {
-			g = &group{w: w}
+			g = newGroup(w)
 			groups[w.Key] = g
 			order = append(order, w.Key)
 		}
@@ -81,7 +81,7 @@ func (sc *scan) explain(ctx context.Context, target string) *Explanation {
 	return e
 }
 
-func (sc *scan) isTarget(p *process, w workload.Workload, target string) bool {
+func (sc *scan) isTarget(p *process, w *workload.Workload, target string) bool {
 	if pid, err := strconv.Atoi(target); err == nil {
 		return p.PID == pid
 	}
@@ -216,7 +216,7 @@ func (sc *scan) mappedFacts(ctx context.Context, j judgement) FileFacts {
 	}
 	f = factsOf(f.Path, c.file.info)
 	f.Deleted = c.file.info.Nlink == 0
-	f.BuildID, _ = sc.buildIDs(ctx, j)
+	f.BuildID, _ = sc.buildIDs(ctx, &j)
 	if c.otherOK {
 		// Hashed only where there is something to compare with.
 		r := sc.ref(c.file)

@@ -1,6 +1,7 @@
 package sensor
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,7 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,14 +29,14 @@ func (sc *scan) report(ctx context.Context) *Report {
 	sc.openAdvisories()
 	actors := sc.actors()
 	groups, inside := make(map[string]*group), make(map[string]*group)
-	seen := make(map[string]bool)
+	seen := make(map[string]bool, len(sc.processes))
 	unreadable := 0
 	for _, p := range sc.processes {
 		w := actors.workload(p)
 		seen[w.Key] = true
 		if w.Container != nil && !strings.HasPrefix(w.Key, monitorKey) {
 			if inside[w.Key] == nil {
-				inside[w.Key] = &group{w: w}
+				inside[w.Key] = newGroup(w)
 			}
 			inside[w.Key].members = append(inside[w.Key].members, member{p: p})
 		}
@@ -53,13 +54,15 @@ func (sc *scan) report(ctx context.Context) *Report {
 		}
 		g := groups[w.Key]
 		if g == nil {
-			g = &group{w: w}
+			g = newGroup(w)
 			groups[w.Key] = g
 		}
 		g.members = append(g.members, m)
 	}
 	notices := sc.supersede(ctx, groups, inside)
-	r.Findings = append(r.Findings, sc.unreadable(groups, inside, notices)...)
+	unreadables := sc.unreadable(groups, inside, notices)
+	r.Findings = make([]Finding, 0, len(unreadables)+len(groups)+len(notices)+1)
+	r.Findings = append(r.Findings, unreadables...)
 	for _, g := range groups {
 		r.Findings = append(r.Findings, sc.finding(ctx, g))
 	}
@@ -70,7 +73,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 	if f, ok := sc.hostFinding(sc.about); ok {
 		r.Findings = append(r.Findings, f)
 	}
-	sort.Slice(r.Findings, func(i, j int) bool { return less(&r.Findings[i], &r.Findings[j]) })
+	arrange(r.Findings)
 	sc.warnUnreadable(unreadable)
 	sc.warnDatabases()
 	r.Summary = summary(r.Findings)
@@ -78,6 +81,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 		sc.warnings.add(SubjectFindings, fmt.Errorf("%d workloads could not be judged: see those of state unknown", n), "")
 	}
 	r.Summary.Workloads = len(seen)
+	r.Seen = make([]Seen, 0, len(sc.processes))
 	for _, p := range sc.processes {
 		if !p.gone {
 			r.Seen = append(r.Seen, seenOf(p, actors.workload(p)))
@@ -97,7 +101,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 }
 
 // seenOf says what is known of a process that was looked at.
-func seenOf(p *process, w workload.Workload) Seen {
+func seenOf(p *process, w *workload.Workload) Seen {
 	s := Seen{PID: p.PID, UID: p.UID, Workload: text(w.Name)}
 	if c := w.Container; c != nil {
 		s.Container, s.ContainerID, s.Image, s.ImageID = text(c.Name), text(c.ID), text(c.Image), text(c.ImageID)
@@ -111,8 +115,15 @@ func seenOf(p *process, w workload.Workload) Seen {
 // group is a workload with those of its processes that are not known to be
 // current.
 type group struct {
-	w       workload.Workload
+	w       *workload.Workload
 	members []member
+	one     [1]member // for the many groups that have no more
+}
+
+func newGroup(w *workload.Workload) *group {
+	g := &group{w: w}
+	g.members = g.one[:0]
+	return g
 }
 
 // monitors reports whether it is of those that look after a container.
@@ -153,11 +164,14 @@ func (sc *scan) finding(ctx context.Context, g *group) Finding {
 		State: Unknown, Reason: Unreadable, Workload: workloadOf(g.w),
 		Packages: []Package{}, Processes: []Process{},
 	}
-	sort.Slice(g.members, func(i, j int) bool { return g.members[i].p.PID < g.members[j].p.PID })
+	if len(g.members) > 1 {
+		slices.SortFunc(g.members, func(a, b member) int { return cmp.Compare(a.p.PID, b.p.PID) })
+	}
 	t := newTally(nil)
 	if !g.monitors() {
 		t.container = g.w.Container
 	}
+	f.Processes = make([]Process, 0, len(g.members))
 	for _, m := range g.members {
 		f.Processes = append(f.Processes, sc.process(ctx, m, t))
 	}
@@ -176,15 +190,15 @@ func (sc *scan) finding(ctx context.Context, g *group) Finding {
 		f.Domain = DomainImage
 	}
 	f.ID, f.Drift = sc.id(g, first), t.drift
-	f.Remedy = remedy(&f, g.w)
+	f.Remedy = remedy(&f, *g.w)
 	if g.w.Container != nil && !g.monitors() && f.State == Stale {
-		remedyContainer(&f, g.w, t)
+		remedyContainer(&f, *g.w, t)
 	}
 	return f
 }
 
 // workloadOf describes what one would act on.
-func workloadOf(w workload.Workload) Workload {
+func workloadOf(w *workload.Workload) Workload {
 	out := Workload{Kind: string(w.Kind), Name: text(w.Name), Cgroup: text(w.Cgroup)}
 	c := w.Container
 	if c == nil {
@@ -200,12 +214,13 @@ func workloadOf(w workload.Workload) Workload {
 // id is stable for as long as the workload is the same one; a bare process is
 // told from a later one of the same number by its start.
 func (sc *scan) id(g *group, first *process) string {
-	key := g.w.Key
+	var room [256]byte
+	key := append(append(append(room[:0], g.w.Kind...), 0), g.w.Key...)
 	if g.w.Kind == workload.KindProcess {
-		key += fmt.Sprintf(":%d", first.Start/proc.Tick)
+		key = strconv.AppendInt(append(key, ':'), int64(first.Start/proc.Tick), 10)
 	}
-	sum := sha256.Sum256([]byte(string(g.w.Kind) + "\x00" + key))
-	return hex.EncodeToString(sum[:8])
+	sum := sha256.Sum256(key)
+	return string(hex.AppendEncode(room[:0], sum[:8]))
 }
 
 // process describes one process of a finding and adds what it runs to the tally.
@@ -213,9 +228,10 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 	p := m.p
 	out := Process{
 		PID: p.PID, ContainerPID: p.InnerPID, StartTime: p.born.Round(time.Millisecond).UTC(),
-		Comm: text(p.Comm), Exe: text(exeOf(p)), UID: p.UID, Files: []File{},
+		Comm: text(p.Comm), Exe: text(exeOf(p)), UID: p.UID, Files: make([]File, 0, len(m.suspects)),
 	}
-	for _, j := range m.suspects {
+	for i := range m.suspects {
+		j := &m.suspects[i]
 		c := j.class
 		f := File{Path: text(j.path()), State: j.verdict.State, Reason: j.verdict.Reason}
 		if at, ok := p.mappingOf(c); ok && at.At != 0 {
@@ -231,16 +247,16 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 		if n := j.newer; n != nil && n.pkg.Name != "" {
 			f.Package = text(n.pkg.Name)
 			t.add(n.from, n.pkg, n.version, n.evidence, j.verdict.State)
-			t.place(sc.layerOf(ctx, t.container, j), n.pkg, n.version, n.evidence)
+			t.place(sc.layerOf(ctx, t.container, *j), n.pkg, n.version, n.evidence)
 		} else if o := ownerOf(c); o != nil && n == nil {
 			f.Package = text(o.Package.Name)
 			version, evidence := "", EvidenceUnknown
 			if j.verdict.State == Stale || j.verdict.State == Missing {
-				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, j)
+				version, evidence = sc.loadedVersion(ctx, c.owners, o.Package, *j)
 			}
 			t.add(c.owners, o.Package, version, evidence, j.verdict.State)
 			if t.container != nil {
-				t.place(sc.layerOf(ctx, t.container, j), o.Package, version, evidence)
+				t.place(sc.layerOf(ctx, t.container, *j), o.Package, version, evidence)
 			}
 		}
 		if ownerOf(c) == nil && j.newer == nil && (j.verdict.State == Stale || j.verdict.State == Missing) {
@@ -252,12 +268,14 @@ func (sc *scan) process(ctx context.Context, m member, t *tally) Process {
 			}
 		}
 		if t.container != nil && j.newer == nil {
-			t.drift = t.drift || sc.drifted(ctx, t.container, j)
+			t.drift = t.drift || sc.drifted(ctx, t.container, *j)
 		}
 		t.count(j)
 		out.Files = append(out.Files, f)
 	}
-	sort.Slice(out.Files, func(i, j int) bool { return out.Files[i].Path < out.Files[j].Path })
+	if len(out.Files) > 1 {
+		slices.SortFunc(out.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	}
 	return out
 }
 
@@ -272,13 +290,16 @@ func ownerOf(c *class) *owner.Owned {
 
 // buildIDs are those of the code that runs and of the file that would be loaded
 // now. Of a file that was written over only the latter is left to read.
-func (sc *scan) buildIDs(ctx context.Context, j judgement) (loaded, installed string) {
+func (sc *scan) buildIDs(ctx context.Context, j *judgement) (loaded, installed string) {
 	c := j.class
-	if e, err := sc.elf(ctx, c.file); err == nil {
-		loaded = e.BuildID
+	if !c.loadedBuild.known {
+		if e, err := sc.elf(ctx, c.file); err == nil {
+			c.loadedBuild = knownBuild{e.BuildID, true}
+		}
 	}
+	loaded = c.loadedBuild.id
 	if j.newer != nil {
-		return loaded, sc.newerBuildID(ctx, j)
+		return loaded, sc.newerBuildID(ctx, *j)
 	}
 	if j.verdict.Reason == Overwritten || j.verdict.Reason == Unverified {
 		return "", loaded
@@ -287,42 +308,75 @@ func (sc *scan) buildIDs(ctx context.Context, j judgement) (loaded, installed st
 }
 
 func (sc *scan) otherBuildID(ctx context.Context, c *class) string {
-	if !c.otherOK || !c.other.Regular() {
-		return ""
+	if !c.otherOK || !c.other.Regular() || c.otherBuild.known {
+		return c.otherBuild.id
 	}
 	e, err := usable(sc.cache.Facts(ctx, keyOf(c), opener(c)))
 	if err != nil {
 		return ""
 	}
+	c.otherBuild = knownBuild{e.BuildID, true}
 	return e.BuildID
 }
 
-// less orders findings: what must not be restarted first, then by how bad what they
-// leave open is, and by how long they have been exposed.
-func less(a, b *Finding) bool {
-	if x, y := rank(a.State), rank(b.State); x != y {
-		return x > y
-	}
-	if a.Exploited != b.Exploited {
-		return a.Exploited
-	}
-	if x, y := severityRank(a.Severity), severityRank(b.Severity); x != y {
-		return x > y
-	}
-	if x, y := sinceOf(a), sinceOf(b); !x.Equal(y) {
-		return x.Before(y)
-	}
-	if a.Workload.Name != b.Workload.Name {
-		return a.Workload.Name < b.Workload.Name
-	}
-	return a.ID < b.ID
+// weight is what findings are ordered by: what must not be restarted first, then by how
+// bad what they leave open is, and by how long they have been exposed.
+type weight struct {
+	rank, severity int
+	exploited      bool
+	since          time.Time
+	name, id       string
+	at             int // in the list
 }
 
-func sinceOf(f *Finding) time.Time {
-	if f.Since == nil {
-		return time.Unix(1<<40, 0)
+func weightOf(f *Finding, at int) weight {
+	w := weight{rank(f.State), severityRank(f.Severity), f.Exploited, time.Unix(1<<40, 0), f.Workload.Name, f.ID, at}
+	if f.Since != nil {
+		w.since = *f.Since
 	}
-	return *f.Since
+	return w
+}
+
+func (w *weight) compare(o *weight) int {
+	switch {
+	case w.rank != o.rank:
+		return cmp.Compare(o.rank, w.rank)
+	case w.exploited != o.exploited && w.exploited:
+		return -1
+	case w.exploited != o.exploited:
+		return 1
+	case w.severity != o.severity:
+		return cmp.Compare(o.severity, w.severity)
+	case !w.since.Equal(o.since):
+		return w.since.Compare(o.since)
+	}
+	return cmp.Or(strings.Compare(w.name, o.name), strings.Compare(w.id, o.id))
+}
+
+// arrange orders findings. They are large, so each is moved once.
+func arrange(list []Finding) {
+	order := make([]weight, len(list))
+	for i := range list {
+		order[i] = weightOf(&list[i], i)
+	}
+	slices.SortFunc(order, func(a, b weight) int { return a.compare(&b) })
+	for i := range order {
+		if order[i].at == i {
+			continue
+		}
+		// Those that take one another's places form a circle.
+		first := list[i]
+		for to := i; order[to].at != to; {
+			from := order[to].at
+			order[to].at = to
+			if from == i {
+				list[to] = first
+				break
+			}
+			list[to] = list[from]
+			to = from
+		}
+	}
 }
 
 // summary counts findings by state and action.

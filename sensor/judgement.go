@@ -221,7 +221,7 @@ func notBefore(at, start time.Time) time.Time {
 // of its suspects what it does not run any more: a process keeps its number and its
 // start when it calls execve.
 func (sc *scan) present(m *member) bool {
-	if m.p.recent() {
+	if m.p.recent {
 		return true
 	}
 	dir, err := sc.open(m.p)

@@ -20,6 +20,7 @@ type ledger struct {
 	// no report has confirmed yet, by finding.
 	carried map[string][]*store.Exposure
 	seen    time.Time
+	wanted  []store.Exposure // of the finding at hand
 }
 
 // account is one finding that lasts.
@@ -168,9 +169,10 @@ func alike(a, b *Finding) bool {
 // expose brings an account's exposures into line with its finding, and reports
 // whether any was opened or closed, or another version was installed.
 func (l *ledger) expose(a *account, f *Finding, now time.Time, e *entries) bool {
-	wanted := exposuresOf(f, now)
+	l.wanted = appendExposures(l.wanted[:0], f, now)
+	wanted := l.wanted
 	news := false
-	var kept []*store.Exposure
+	kept := a.exposures[:0] // each is read before its place is written
 	for _, x := range a.exposures {
 		i := slices.IndexFunc(wanted, func(w store.Exposure) bool { return sameExposure(&w, x) })
 		switch {
@@ -192,8 +194,10 @@ func (l *ledger) expose(a *account, f *Finding, now time.Time, e *entries) bool 
 			news = true
 		}
 	}
+	clear(a.exposures[len(kept):])
 	for i := range wanted {
-		x := &wanted[i]
+		x := new(store.Exposure)
+		*x = wanted[i]
 		e.opened = append(e.opened, x)
 		kept = append(kept, x)
 		news = true
@@ -208,17 +212,19 @@ func sameExposure(a, b *store.Exposure) bool {
 
 // exposuresOf are the exposures that a finding means: one for each package, or one
 // for files of no package.
-func exposuresOf(f *Finding, now time.Time) []store.Exposure {
+func exposuresOf(f *Finding, now time.Time) []store.Exposure { return appendExposures(nil, f, now) }
+
+func appendExposures(list []store.Exposure, f *Finding, now time.Time) []store.Exposure {
 	if f.State == Unknown {
-		return nil
+		return list
 	}
 	x := store.Exposure{Finding: f.ID, Domain: string(f.Domain), Kind: f.Workload.Kind, Workload: f.Workload.Name}
 	x.Opened, x.AtLeast = openedAt(f, now)
 	if len(f.Packages) == 0 {
-		return []store.Exposure{x}
+		return append(list, x)
 	}
-	list := make([]store.Exposure, 0, len(f.Packages))
-	for _, p := range f.Packages {
+	for i := range f.Packages {
+		p := &f.Packages[i]
 		x.Manager, x.Package, x.Arch = p.Manager, p.Name, p.Arch
 		x.Loaded, x.Evidence, x.Installed, x.CVEs = p.Loaded.Version, string(p.Loaded.Evidence), p.Installed.Version, p.CVEs
 		list = append(list, x)
@@ -316,10 +322,20 @@ func (e *entries) tell(kind EventType, a *account, now time.Time) {
 // ages are how long the open exposures have lasted, by domain.
 func (l *ledger) ages(now time.Time) map[Domain][]time.Duration {
 	ages := make(map[Domain][]time.Duration)
+	domain, list := Domain(""), make([]time.Duration, 0, len(l.accounts)) // those of one domain after another
 	for _, a := range l.accounts {
 		for _, x := range a.exposures {
-			ages[Domain(x.Domain)] = append(ages[Domain(x.Domain)], now.Sub(x.Opened))
+			if d := Domain(x.Domain); d != domain {
+				if len(list) > 0 {
+					ages[domain], list = list, ages[d]
+				}
+				domain = d
+			}
+			list = append(list, now.Sub(x.Opened))
 		}
+	}
+	if len(list) > 0 {
+		ages[domain] = list
 	}
 	return ages
 }

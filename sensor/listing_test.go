@@ -82,8 +82,8 @@ func TestPackagesUnsure(t *testing.T) {
 	defer sc.close()
 	c := &class{file: new(loaded), plainUntil: math.MaxInt64}
 	// Nothing is known of it, and the process is the one of a running sensor's last look.
-	p := &process{view: &view{}, classes: []*class{c}, alive: true}
-	p.Mappings, p.key.read = []snapshot.Mapping{{}}, bootNow()
+	p := &process{view: &view{}, classes: []*class{c}, recent: true}
+	p.Mappings = []snapshot.Mapping{{}}
 	sc.processes = []*process{p}
 	l := sc.list(t.Context())
 	if !slices.ContainsFunc(l.Warnings, func(w Warning) bool { return strings.Contains(w.Message, "could not be judged") }) || l.Complete {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,9 +32,9 @@ type loaded struct {
 	fstype, changed, size int64
 	// copied says that the file was copied up since it was seen.
 	copied bool
-	// seen is where it was looked at, as a running sensor remembers it, and
-	// standing says that the name was followed there to the file in this scan.
-	seen     seenAt
+	// seen is where it was looked at, as a running sensor remembers it, nil if nowhere,
+	// and standing says that the name was followed there to the file in this scan.
+	seen     *seenAt
 	standing bool
 	// borrowed says that what is known of it was seen in another container.
 	borrowed bool
@@ -88,13 +89,13 @@ func (l *loaded) look(dir *proc.Process, p *process, m snapshot.Mapping) {
 		l.info, l.known, l.err = info, true, nil
 		l.copied = l.copiedUp()
 		if inner, ok := p.view.inside(name); ok {
-			l.seen = seenAt{p.view.key, name, inner, info}
+			l.seen = &seenAt{p.view.key, name, inner, info}
 		}
 	}
 }
 
 // seenAt is what a mapped file was, and the view in which the kernel's name for it was
-// looked up; inner is that name inside of the view.
+// looked up; inner is that name inside of the view. It does not change.
 type seenAt struct {
 	view         viewKey
 	shown, inner string
@@ -120,7 +121,7 @@ func (m *memory) recognise(f *snapshot.File, l *loaded, p *process) {
 		if err != nil || !info.Regular() || info.Nlink == 0 || info.ID != at.info.ID || info.Mount != at.info.Mount {
 			return
 		}
-	} else if !p.recent() {
+	} else if !p.recent {
 		return
 	}
 	if l.onFUSE(p.view, info.ID.Dev) {
@@ -131,9 +132,9 @@ func (m *memory) recognise(f *snapshot.File, l *loaded, p *process) {
 	l.copied = l.copiedUp()
 }
 
-// recent reports whether a running sensor has just seen that the process is there, and
-// read not long ago what it has mapped. Of execve it would have been told since.
-func (p *process) recent() bool { return p.alive && bootNow()-p.key.read < rereadAfter }
+// recently reports whether a running sensor has just seen that a process is there, and
+// read not long before now what it has mapped. Of execve it would have been told since.
+func (r *remembered) recently(now time.Duration) bool { return r.alive && now-r.key.read < rereadAfter }
 
 // errRaced says that a process has something else mapped than in the snapshot:
 // neither its number nor its start changes with execve.
@@ -265,6 +266,9 @@ func (sc *scan) elfNow(ctx context.Context, l *loaded) (file.ELF, error) {
 // usable drops the errors that only say what a file is not: what could be read
 // of a malformed ELF counts, and any other file has no ELF facts.
 func usable(e file.ELF, err error) (file.ELF, error) {
+	if err == nil {
+		return e, nil
+	}
 	var fe *file.FormatError
 	if errors.As(err, &fe) || errors.Is(err, file.ErrNotELF) {
 		return e, nil

@@ -33,7 +33,7 @@ type memory struct {
 	// shunned are the processes that did not answer, by user.
 	shunned map[uint32]map[processID]shunned
 	// files are where the files of the last full scan, and since, were looked at.
-	files map[*snapshot.File]seenAt
+	files map[*snapshot.File]*seenAt
 	// evidence is what was found out about loads at the last full scan and since.
 	evidence map[evidenceKey]evidence
 	// learned is what was observed since it was last kept.
@@ -59,7 +59,7 @@ func newMemory(log *zap.Logger, keep knowledgeStore) *memory {
 		log: log, keep: keep,
 		chains: make(map[string]*keptPackages), images: make(map[string]*keptPackages),
 		observed: make(map[store.FileKey]*store.Knowledge), inodes: make(map[inode]store.FileKey),
-		files: make(map[*snapshot.File]seenAt), evidence: make(map[evidenceKey]evidence),
+		files: make(map[*snapshot.File]*seenAt), evidence: make(map[evidenceKey]evidence),
 	}
 }
 

@@ -72,11 +72,19 @@ const maxModuleLoads = 100
 
 // moduleLoads are the modules of a file that no package ships: the program itself, and
 // what of it has another version in the file that would be loaded now.
-func (sc *scan) moduleLoads(ctx context.Context, j judgement) []moduleLoad {
+func (sc *scan) moduleLoads(ctx context.Context, j *judgement) []moduleLoad {
 	c := j.class
 	if !c.file.known || j.verdict.Reason == Overwritten {
 		return nil // what it was is lost
 	}
+	if c.modules == nil {
+		list := sc.moduleLoadsOf(ctx, c)
+		c.modules = &list
+	}
+	return *c.modules
+}
+
+func (sc *scan) moduleLoadsOf(ctx context.Context, c *class) []moduleLoad {
 	loaded := sc.modulesOf(ctx, sc.ref(c.file))
 	if len(loaded) == 0 {
 		return nil

@@ -200,10 +200,10 @@ var errCrowded = errors.New("there are, or were, more than the sensor keeps: som
 func (d *daemon) remember(sc *scan, all bool) {
 	if all {
 		d.names = make(map[nameKey]*loadNames, len(sc.processes))
-		d.mem.files = make(map[*snapshot.File]seenAt, len(sc.files))
+		d.mem.files = make(map[*snapshot.File]*seenAt, len(sc.files))
 	}
 	for f, l := range sc.files {
-		if l.known && l.seen.inner != "" {
+		if l.known && l.seen != nil {
 			d.mem.files[f] = l.seen
 		}
 	}
@@ -342,7 +342,7 @@ func (d *daemon) hear(ctx context.Context) error {
 // note keeps what the report says of files and processes, by which later events
 // are judged.
 func (d *daemon) note(ctx context.Context, sc *scan, r *Report) {
-	d.reported = make(map[int]bool)
+	d.reported = make(map[int]bool, len(r.Findings))
 	for i := range r.Findings {
 		for _, p := range r.Findings[i].Processes {
 			d.reported[p.PID] = true

@@ -23,8 +23,8 @@ func remedy(f *Finding, w workload.Workload) Remedy {
 		for _, arg := range w.Command {
 			r.Command = append(r.Command, text(arg))
 		}
-		why := []string{staleWhy(f)}
-		for _, more := range []string{text(w.Advice), text(w.DisruptiveWhy)} {
+		why := append(make([]string, 0, 3), staleWhy(f))
+		for _, more := range [...]string{text(w.Advice), text(w.DisruptiveWhy)} {
 			if more != "" {
 				why = append(why, more)
 			}
@@ -92,7 +92,7 @@ func staleWhy(f *Finding) string {
 func remedyContainer(f *Finding, w workload.Workload, t *tally) {
 	r := &f.Remedy
 	switch {
-	case t.reasons[reasoned{Stale, ImageSuperseded}]:
+	case t.has(Stale, ImageSuperseded):
 		r.Action = Redeploy
 		command, advice := container.Redeploy(*w.Container)
 		r.Command = []string{}

@@ -120,10 +120,15 @@ type among struct {
 
 // refOf is the container that a process is in, as its cgroups tell.
 func (a *actors) refOf(p *process) (container.Ref, bool) {
-	at, known := a.refs[p.CgroupKey]
-	if !known || p.CgroupKey == 0 {
-		at.ref, at.ok = container.Find(a.cgroupsOf(p))
-		a.refs[p.CgroupKey] = at
+	at := a.refs[p.CgroupKey]
+	if at == nil || p.CgroupKey == 0 {
+		at = new(among)
+		list := a.cgroupsOf(p)
+		at.ref, at.ok = container.Find(list)
+		// Cgroups that could not be read of one process may be of the next.
+		if list != nil {
+			a.refs[p.CgroupKey] = at
+		}
 	}
 	if !at.ok || at.ref.Monitor {
 		return container.Ref{}, false

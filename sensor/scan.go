@@ -55,7 +55,7 @@ type scan struct {
 	fresh  time.Duration
 	doubts map[int]bool
 	// stale is one judgement for each class of which one is stale.
-	stale map[*class]judgement
+	stale map[*class]*judgement
 	// mem is what a running sensor remembers; nil in a scan on its own. evident is
 	// what it is to remember of the loads that were looked into.
 	mem     *memory
@@ -74,7 +74,7 @@ type process struct {
 	inherited bool
 	names     *loadNames
 	key       nameKey   // of a running sensor
-	alive     bool      // as was seen in the course of this scan
+	recent    bool      // see remembered.recently
 	files     []*loaded // of Mappings, same order
 	classes   []*class  // of Mappings, same order
 	gone      bool
@@ -90,7 +90,7 @@ func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapsho
 		views:        make(map[viewKey]*view),
 		files:        make(map[*snapshot.File]*loaded),
 		databases:    make(map[databaseID]*packages),
-		stale:        make(map[*class]judgement),
+		stale:        make(map[*class]*judgement),
 		modules:      *newPackages("", manager{}),
 	}
 }
@@ -222,7 +222,7 @@ func (sc *scan) run(ctx context.Context, list []remembered) error {
 func (sc *scan) adopt(list []remembered) {
 	processes := make([]process, len(list))
 	sc.processes, sc.byPID = make([]*process, 0, len(list)), make(map[int]*process, len(list))
-	pairs := 0
+	pairs, now := 0, bootNow()
 	for i := range list {
 		pairs += len(list[i].Mappings)
 	}
@@ -232,7 +232,7 @@ func (sc *scan) adopt(list []remembered) {
 		n := len(list[i].Mappings)
 		p.files, p.classes = files[:n:n], classes[:0:n]
 		files, classes = files[n:], classes[n:]
-		p.Process, p.names, p.key, p.alive = list[i].Process, list[i].names, list[i].key, list[i].alive
+		p.Process, p.names, p.key, p.recent = list[i].Process, list[i].names, list[i].key, list[i].recently(now)
 		p.born = sc.boot.Wall(p.Start + p.Uncertainty)
 		sc.processes = append(sc.processes, p)
 		sc.byPID[p.PID] = p

@@ -55,13 +55,21 @@ type recogniser interface {
 	Identify(workload.Process) (workload.Workload, bool)
 }
 
+// kind is a kind of workload.
+type kind struct {
+	recogniser
+	// shared says that it looks at nothing of a process but its cgroups: what it says of
+	// one holds for all that are in the same.
+	shared bool
+}
+
 // recognisers are all kinds of workloads, most specific first. A process that
 // none of them claims stands for itself.
-func (sc *scan) recognisers(users func(uint32) (string, bool), sessions func(string) (systemd.Session, bool)) []recogniser {
-	return []recogniser{
+func (sc *scan) recognisers(users func(uint32) (string, bool), sessions func(string) (systemd.Session, bool)) []kind {
+	return []kind{
 		// It leaves the containers of engines alone, and knows the units of machines.
-		systemd.New(users).WithSessions(sessions),
-		container.New(sc.findContainer),
+		{systemd.New(users).WithSessions(sessions), false},
+		{container.New(sc.findContainer), true},
 	}
 }
 

@@ -89,7 +89,7 @@ func (sc *scan) supersede(ctx context.Context, groups map[string]*group, inside 
 			}
 			differs = true
 			if g == nil {
-				g = &group{w: all.w}
+				g = newGroup(all.w)
 				groups[key] = g
 			}
 			g.add(m.p, m.suspects)

@@ -196,7 +196,7 @@ func (sc *scan) presence(c *class, name string) (file.Info, Presence, error) {
 		}
 		sc.redeem(l)
 	}
-	info, err := c.base.root.Stat(name)
+	info, err := c.base.stat(name)
 	switch {
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 		return info, Gone, err

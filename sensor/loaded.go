@@ -117,7 +117,7 @@ func (m *memory) recognise(f *snapshot.File, l *loaded, p *process) {
 	info := at.info
 	if info.Nlink > 0 {
 		var err error
-		info, err = p.view.root.Stat(at.inner)
+		info, err = p.view.stat(at.inner)
 		if err != nil || !info.Regular() || info.Nlink == 0 || info.ID != at.info.ID || info.Mount != at.info.Mount {
 			return
 		}

@@ -99,6 +99,9 @@ func (sc *scan) close() {
 	for _, v := range sc.views {
 		v.close()
 	}
+	if sc.host != nil {
+		sc.host.closeDirs() // its root is not its own
+	}
 	sc.containers.close()
 	if sc.mem == nil {
 		sc.root.Close()

@@ -15,6 +15,7 @@ import (
 type view struct {
 	key  viewKey
 	root *file.Root // nil until opened
+	dirs *file.Dirs // of root, once something was looked up
 	// link is the root as the kernel names it: "/" unless the processes were
 	// moved by chroot(2).
 	link  string
@@ -137,9 +138,24 @@ func unresponsive(m proc.Mount) bool {
 }
 
 func (v *view) close() {
+	v.closeDirs()
 	if v.root != nil {
 		v.root.Close()
 	}
+}
+
+func (v *view) closeDirs() {
+	if v.dirs != nil {
+		v.dirs.Close()
+	}
+}
+
+// stat describes what a name leads to, for the many names of one scan.
+func (v *view) stat(name string) (file.Info, error) {
+	if v.dirs == nil {
+		v.dirs = file.NewDirs(v.root)
+	}
+	return v.dirs.Stat(name)
 }
 
 var errNoRoot = errors.New("no process of its mount namespace shows its root directory")

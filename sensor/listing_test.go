@@ -82,7 +82,7 @@ func TestPackagesUnsure(t *testing.T) {
 	defer sc.close()
 	c := &class{file: new(loaded), plainUntil: math.MaxInt64}
 	// Nothing is known of it, and the process is the one of a running sensor's last look.
-	p := &process{view: &view{}, classes: []*class{c}, recent: true}
+	p := &process{Process: new(snapshot.Process), view: &view{}, classes: []*class{c}, recent: true}
 	p.Mappings = []snapshot.Mapping{{}}
 	sc.processes = []*process{p}
 	l := sc.list(t.Context())

@@ -107,7 +107,7 @@ func TestLoadedVersion(t *testing.T) {
 		pk := newPackages("/", managers()[1])
 		pk.history = make(map[nameArch][]owner.Change)
 		pk.history[nameArch{p.Name, p.Arch}] = c.history
-		class := &class{file: c.file, shown: c.file.shown, owners: pk, first: place{process: &process{}}}
+		class := &class{file: c.file, shown: c.file.shown, owners: pk, first: place{process: &process{Process: new(snapshot.Process)}}}
 		epoch := p
 		epoch.Version, epoch.SourceVersion = "2:9", "2:9"
 		if c.evidence == Embedded {

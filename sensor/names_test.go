@@ -114,7 +114,7 @@ func TestAttribute(t *testing.T) {
 // TestStuckMemory holds that names read so far are kept when a process does not
 // answer.
 func TestStuckMemory(t *testing.T) {
-	r := newNameReader([]*process{{}, {}})
+	r := newNameReader([]*process{{Process: new(snapshot.Process)}, {Process: new(snapshot.Process)}})
 	r.out = append(r.out, loadNames{exe: loadName{text: "/bin/x"}})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -64,7 +64,7 @@ type scan struct {
 
 // process is one process of the snapshot with what was made of it.
 type process struct {
-	snapshot.Process
+	*snapshot.Process
 	view *view
 	// started is the earliest moment at which its code can have been mapped,
 	// by today's clock; born is the moment of its own fork.
@@ -220,8 +220,8 @@ func (sc *scan) run(ctx context.Context, list []remembered) error {
 	return sc.own(ctx)
 }
 
-// adopt takes over the snapshot and finds out since when each process can have
-// had its mappings.
+// adopt takes over the snapshot, which is the scan's from now on, and finds out since when
+// each process can have had its mappings.
 func (sc *scan) adopt(list []remembered) {
 	processes := make([]process, len(list))
 	sc.processes, sc.byPID = make([]*process, 0, len(list)), make(map[int]*process, len(list))
@@ -235,7 +235,7 @@ func (sc *scan) adopt(list []remembered) {
 		n := len(list[i].Mappings)
 		p.files, p.classes = files[:n:n], classes[:0:n]
 		files, classes = files[n:], classes[n:]
-		p.Process, p.names, p.key, p.recent = list[i].Process, list[i].names, list[i].key, list[i].recently(now)
+		p.Process, p.names, p.key, p.recent = &list[i].Process, list[i].names, list[i].key, list[i].recently(now)
 		p.born = sc.boot.Wall(p.Start + p.Uncertainty)
 		sc.processes = append(sc.processes, p)
 		sc.byPID[p.PID] = p

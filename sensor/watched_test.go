@@ -66,7 +66,7 @@ func TestWatchRoots(t *testing.T) {
 	d := &daemon{Sensor: New(Options{Log: zap.NewNop()}), fs: fs, root: open(host), watch: w, watched: make(map[file.ID]watchedRoot), mem: newMemory(zap.NewNop(), nil)}
 	sc := newScan(d.Sensor, fs, d.root, SourceDaemon, snapshot.BootTime{})
 	sc.mem = d.mem
-	p := &process{Process: snapshot.Process{PID: 123, Start: time.Second}}
+	p := &process{Process: &snapshot.Process{PID: 123, Start: time.Second}}
 	sc.byPID = map[int]*process{123: p}
 	sc.views[viewKey{1, 1}] = &view{root: open(host), first: p}
 	sc.views[viewKey{2, 2}] = &view{root: open(inner), first: p}

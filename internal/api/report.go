@@ -65,15 +65,36 @@ func (l *line) boolean(v bool) { l.b = strconv.AppendBool(l.b, v) }
 
 // text writes a string.
 func (l *line) text(s string) {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			l.any(s)
-			return
+	if !plain(s) {
+		l.any(s)
+		return
+	}
+	l.b = append(append(append(l.b, '"'), s...), '"')
+}
+
+// plain reports whether a string stands in JSON as it is: it has nothing but what ASCII
+// prints, and no quote or backslash.
+func plain(s string) bool {
+	for ; len(s) >= 8; s = s[8:] {
+		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		// The highest bit of each byte tells: of w, that it is no ASCII; of the sum, that
+		// it is 0x7f; of the others, that it is less than a space or one of the two.
+		const ones, high = 0x0101010101010101, 0x8080808080808080
+		quote, slash := w^'"'*ones, w^'\\'*ones
+		if (w|(w+ones)|(w-' '*ones)|(quote-ones)|(slash-ones))&high != 0 {
+			return plainBytes(s)
 		}
 	}
-	l.b = append(l.b, '"')
-	l.b = append(l.b, s...)
-	l.b = append(l.b, '"')
+	return plainBytes(s)
+}
+
+func plainBytes(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // field writes a key and a string.

@@ -108,6 +108,27 @@ func TestEncodeReport(t *testing.T) {
 	compareEncodings(t, &sensor.Report{DurationSeconds: math.NaN(), Findings: []sensor.Finding{}})
 }
 
+// TestPlain holds that the bytes of a string are looked at alike wherever they stand.
+func TestPlain(t *testing.T) {
+	for c := range 256 {
+		for length := range 20 {
+			for at := range length {
+				b := bytes.Repeat([]byte("z"), length)
+				b[at] = byte(c)
+				if got, want := plain(string(b)), plainBytes(string(b)); got != want {
+					t.Fatalf("%q: %t", b, got)
+				}
+				for i := range b {
+					b[i] = byte(c)
+				}
+				if got, want := plain(string(b)), plainBytes(string(b)); got != want {
+					t.Fatalf("%q: %t", b, got)
+				}
+			}
+		}
+	}
+}
+
 func FuzzEncodeReport(f *testing.F) {
 	for _, s := range oddTexts {
 		f.Add(s, uint64(len(s)))

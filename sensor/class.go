@@ -54,6 +54,8 @@ type class struct {
 	otherOwner *owner.Owned
 	shownOwner *owner.Owned
 	provider   *owner.Owned
+	// onOverlay says whether its file system is an overlay, once asked for.
+	onOverlay Answer
 	// loadedBuild and otherBuild are the build IDs of the mapped file and of the other
 	// one, and modules what moduleLoads says, once asked for.
 	loadedBuild, otherBuild knownBuild

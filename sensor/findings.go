@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -322,35 +323,37 @@ func (sc *scan) otherBuildID(ctx context.Context, c *class) string {
 // weight is what findings are ordered by: what must not be restarted first, then by how
 // bad what they leave open is, and by how long they have been exposed.
 type weight struct {
-	rank, severity int
-	exploited      bool
-	since          time.Time
-	name, id       string
-	at             int // in the list
+	// class is less for what comes first, by all but the time.
+	class int
+	// Since the epoch; what is not known comes last.
+	seconds int64
+	nanos   int
+	of      *Finding
+	at      int // in the list
 }
 
 func weightOf(f *Finding, at int) weight {
-	w := weight{rank(f.State), severityRank(f.Severity), f.Exploited, time.Unix(1<<40, 0), f.Workload.Name, f.ID, at}
+	w := weight{class: -2*rank(f.State) + 1, seconds: math.MaxInt64, of: f, at: at}
+	if f.Exploited {
+		w.class--
+	}
+	w.class = w.class*(len(severities)+1) - severityRank(f.Severity)
 	if f.Since != nil {
-		w.since = *f.Since
+		w.seconds, w.nanos = f.Since.Unix(), f.Since.Nanosecond()
 	}
 	return w
 }
 
 func (w *weight) compare(o *weight) int {
 	switch {
-	case w.rank != o.rank:
-		return cmp.Compare(o.rank, w.rank)
-	case w.exploited != o.exploited && w.exploited:
-		return -1
-	case w.exploited != o.exploited:
-		return 1
-	case w.severity != o.severity:
-		return cmp.Compare(o.severity, w.severity)
-	case !w.since.Equal(o.since):
-		return w.since.Compare(o.since)
+	case w.class != o.class:
+		return cmp.Compare(w.class, o.class)
+	case w.seconds != o.seconds:
+		return cmp.Compare(w.seconds, o.seconds)
+	case w.nanos != o.nanos:
+		return cmp.Compare(w.nanos, o.nanos)
 	}
-	return cmp.Or(strings.Compare(w.name, o.name), strings.Compare(w.id, o.id))
+	return cmp.Or(strings.Compare(w.of.Workload.Name, o.of.Workload.Name), strings.Compare(w.of.ID, o.of.ID))
 }
 
 // arrange orders findings. They are large, so each is moved once.

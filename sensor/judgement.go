@@ -153,8 +153,11 @@ func (sc *scan) stacked(c *class) bool {
 	if c.file.id.View == file.LayerView && c.file.id.Dev != c.file.info.ID.Dev {
 		return true
 	}
-	fstype, err := c.base.root.FSType(c.shown)
-	return err == nil && fstype == unix.OVERLAYFS_SUPER_MAGIC
+	if c.onOverlay == NotKnown {
+		fstype, err := c.base.root.FSType(c.shown)
+		c.onOverlay = answer(err == nil && fstype == unix.OVERLAYFS_SUPER_MAGIC)
+	}
+	return c.onOverlay == Yes
 }
 
 // path is the name that a person knows the file by: the kernel's, except where that

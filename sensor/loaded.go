@@ -39,6 +39,7 @@ type loaded struct {
 	// borrowed says that what is known of it was seen in another container.
 	borrowed bool
 	classes  classes
+	facts    *file.ELF // once read
 	// at are places where the file can be opened.
 	at []place
 }
@@ -86,7 +87,7 @@ func (l *loaded) look(dir *proc.Process, p *process, m snapshot.Mapping) {
 		l.err = errRaced
 	default:
 		l.shown, l.named = name, true
-		l.info, l.known, l.err = info, true, nil
+		l.info, l.known, l.facts, l.err = info, true, nil, nil
 		l.copied = l.copiedUp()
 		if inner, ok := p.view.inside(name); ok {
 			l.seen = &seenAt{p.view.key, name, inner, info}
@@ -240,8 +241,15 @@ func (sc *scan) elf(ctx context.Context, l *loaded) (file.ELF, error) {
 	if !l.known {
 		return file.ELF{}, l.err
 	}
+	if l.facts != nil {
+		return *l.facts, nil
+	}
 	r := sc.ref(l)
-	return usable(sc.cache.Facts(ctx, r.Key, r.Open))
+	e, err := usable(sc.cache.Facts(ctx, r.Key, r.Open))
+	if err == nil {
+		l.facts = &e
+	}
+	return e, err
 }
 
 // elfNow is elf for a file that is being written to, as it is by now.

@@ -64,10 +64,17 @@ func (v *vitals) host() Host {
 // judged takes note of a judgement.
 func (v *vitals) judged(r *Report, l *ledger, took time.Duration) {
 	findings := make(map[FindingKey]int)
+	first, last := 0, FindingKey{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		findings[FindingKey{f.State, f.Remedy.Action, f.Domain}]++
+		// Most have that of the one before.
+		if key := (FindingKey{f.State, f.Remedy.Action, f.Domain}); key != last {
+			findings[last] += i - first
+			first, last = i, key
+		}
 	}
+	findings[last] += len(r.Findings) - first
+	delete(findings, FindingKey{})
 	now := time.Now()
 	ages := l.ages(now)
 	v.mu.Lock()

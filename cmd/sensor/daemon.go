@@ -29,7 +29,7 @@ func runDaemon(ctx context.Context, s scanner, opts runOptions, reread func() (r
 	// Garbage is collected when the heap has doubled. The sensor's is small, and is
 	// filled by every process that starts: memory that is never touched, and so never
 	// resident, makes the collector wait for more.
-	reserve := make([]byte, 8<<20)
+	reserve := make([]byte, 12<<20)
 	defer runtime.KeepAlive(reserve)
 	// A hangup that comes before anybody reads it waits, instead of ending all.
 	hangups := make(chan os.Signal, 1)

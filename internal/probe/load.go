@@ -66,6 +66,11 @@ func (l *loader) load(name string) (*ebpf.Program, error) {
 	return p, nil
 }
 
+// settle lets go of what programs are loaded from once all are: the collector of garbage
+// would look through some 5 MB, mostly of the kernel's types, for as long as the sensor
+// runs.
+func (l *loader) settle() { l.spec, l.cache = nil, nil }
+
 func (l *loader) unload(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

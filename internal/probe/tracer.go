@@ -123,6 +123,7 @@ func OpenTracer(ctx context.Context, o TracerOptions) (*Tracer, error) {
 		linger: min(lingering, lingering*time.Duration(o.RingBytes)/(1<<20)),
 	}
 	if err = t.open(ctx, o); err == nil {
+		t.loader.settle()
 		return t, nil
 	}
 	return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnavailable, err), t.Close())

@@ -149,7 +149,13 @@ func (sc *scan) meetContainers(ctx context.Context) {
 	}
 	a := sc.actors()
 	unknown := make(map[string]bool)
+	met := make(map[uint64]bool) // by the key of their cgroups
 	for _, p := range sc.processes {
+		if met[p.CgroupKey] {
+			continue
+		}
+		// Cgroups that could not be read of one process may be of the next.
+		met[p.CgroupKey] = p.CgroupKey != 0 && a.cgroupsOf(p) != nil
 		r, ok := a.refOf(p)
 		if !ok || r.ID == "" {
 			continue

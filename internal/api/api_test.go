@@ -267,11 +267,11 @@ func TestSharedReport(t *testing.T) {
 	var last lastReport
 	one, two := sinktest.Report(1), sinktest.Report(2)
 	encoded := func(r *sensor.Report, seen bool) []byte {
-		b, err := last.encode(r, seen)
+		d, err := last.encode(r, seen)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return b
+		return d.line
 	}
 	a, b := encoded(one, false), encoded(one, false)
 	if &a[0] != &b[0] {
@@ -282,5 +282,52 @@ func TestSharedReport(t *testing.T) {
 	}
 	if c := encoded(two, false); bytes.Equal(a, c) {
 		t.Error("an old report was given for a new one")
+	}
+}
+
+// TestReportMemory holds that the memory of a report is used again, but for as long as
+// anybody reads it, and that little is kept for little.
+func TestReportMemory(t *testing.T) {
+	var last lastReport
+	encoded := func(r *sensor.Report, seen bool) *encoded {
+		d, err := last.encode(r, seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	large := sinktest.Report(100)
+	first := encoded(large, false)
+	same := encoded(large, false)
+	want := bytes.Clone(first.line)
+	last.release(first)
+	for n := range 5 {
+		last.release(encoded(sinktest.Report(100+n), n%2 == 0))
+	}
+	if !bytes.Equal(same.line, want) {
+		t.Error("a report was written over while it was read")
+	}
+	last.release(same)
+	if cap(last.spare) < len(want) {
+		t.Errorf("of %d bytes that nobody reads %d are used again", len(want), cap(last.spare))
+	}
+	places := make(map[*byte]bool)
+	for range 10 {
+		again := encoded(sinktest.Report(90), false)
+		places[&again.line[0]] = true
+		last.release(again)
+	}
+	if len(places) > 2 {
+		t.Errorf("ten reports were written to %d places", len(places))
+	}
+	for range 3 {
+		last.release(encoded(sinktest.Report(0), false))
+	}
+	if most := 2*len(want) + piece; cap(last.spare) > most {
+		t.Errorf("%d bytes are kept", cap(last.spare))
+	}
+	small := encoded(sinktest.Report(0), false)
+	if cap(small.line) > len(want)+piece {
+		t.Errorf("a report of %d bytes has %d", len(small.line), cap(small.line))
 	}
 }

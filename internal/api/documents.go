@@ -45,11 +45,12 @@ func (h *handler) stale(w http.ResponseWriter, r *http.Request, query url.Values
 	if err != nil {
 		return err
 	}
-	b, err := h.last.encode(report, seen)
+	d, err := h.last.encode(report, seen)
 	if err != nil {
 		return err
 	}
-	return h.send(w, http.StatusOK, b)
+	defer h.last.release(d)
+	return h.send(w, http.StatusOK, d.line)
 }
 
 // lastReport keeps the report that was asked for last as JSON. As long as nothing
@@ -59,30 +60,62 @@ type lastReport struct {
 	mu     sync.Mutex
 	report *sensor.Report
 	// plain is without, seen with the list of what was looked at.
-	plain, seen []byte
-	// length is that of the last one, in bytes.
-	length int
+	plain, seen *encoded
+	// spare is where the next one is written: that of a report before, once all have
+	// read it.
+	spare []byte
 }
 
-func (l *lastReport) encode(r *sensor.Report, seen bool) ([]byte, error) {
+// encoded is a report as JSON.
+type encoded struct {
+	line    []byte
+	readers int
+	// over is set when another report has taken its place.
+	over bool
+}
+
+// encode returns a report as JSON, which is the caller's to read until release.
+func (l *lastReport) encode(r *sensor.Report, seen bool) (*encoded, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.report != r {
+		for _, d := range []*encoded{l.plain, l.seen} {
+			if d != nil {
+				d.over = true
+				l.reuse(d)
+			}
+		}
 		l.report, l.plain, l.seen = r, nil, nil
 	}
 	kept, document := &l.seen, *r
 	if !seen {
 		kept, document.Seen = &l.plain, nil
 	}
-	if *kept != nil {
-		return *kept, nil
+	if *kept == nil {
+		b, err := encodeReport(&document, l.spare)
+		if err != nil {
+			return nil, err
+		}
+		l.spare, *kept = nil, &encoded{line: b}
 	}
-	b, err := encodeReport(&document, l.length)
-	if err != nil {
-		return nil, err
+	(*kept).readers++
+	return *kept, nil
+}
+
+// release says that a reader is done.
+func (l *lastReport) release(d *encoded) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d.readers--
+	l.reuse(d)
+}
+
+// reuse takes the memory of a report that nobody reads any more, unless it is much more
+// than that report needed.
+func (l *lastReport) reuse(d *encoded) {
+	if d.over && d.readers == 0 && cap(d.line) <= 2*len(d.line)+piece {
+		l.spare = d.line[:0]
 	}
-	*kept, l.length = b, len(b)
-	return b, nil
 }
 
 // maxTarget is that of a path, PATH_MAX of linux/limits.h.

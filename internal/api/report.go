@@ -9,9 +9,9 @@ import (
 )
 
 // encodeReport makes the line that encode makes, byte by byte, at a fraction of the
-// cost: a report has thousands of findings, and is encoded for each question. about is
-// how long the line may become, in bytes; it is only a hint.
-func encodeReport(r *sensor.Report, about int) ([]byte, error) {
+// cost: a report has thousands of findings, and is encoded for each question. The memory
+// of room is used if the line fits.
+func encodeReport(r *sensor.Report, room []byte) ([]byte, error) {
 	// What is there once is left to encoding/json; the lists are at the end.
 	const end = `"findings":null}` + "\n"
 	shell := *r
@@ -20,8 +20,7 @@ func encodeReport(r *sensor.Report, about int) ([]byte, error) {
 	if err != nil || r.Findings == nil || !bytes.HasSuffix(head, []byte(end)) {
 		return encode(r)
 	}
-	l := line{b: make([]byte, 0, max(about+about/16, len(head)))}
-	l.b = append(l.b, head[:len(head)-len(end)]...)
+	l := line{b: append(room[:0], head[:len(head)-len(end)]...)}
 	l.key(`"findings":[`)
 	for i := range r.Findings {
 		l.comma(i)

@@ -76,7 +76,7 @@ func fill(r *rand.Rand, v reflect.Value, fuller bool) {
 func compareEncodings(t *testing.T, r *sensor.Report) {
 	t.Helper()
 	want, wantErr := encode(r)
-	got, err := encodeReport(r, 0)
+	got, err := encodeReport(r, []byte("what was there before"))
 	if (err == nil) != (wantErr == nil) {
 		t.Fatalf("%v, want %v", err, wantErr)
 	}

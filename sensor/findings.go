@@ -29,43 +29,42 @@ func (sc *scan) report(ctx context.Context) *Report {
 	}
 	sc.openAdvisories()
 	actors := sc.actors()
-	groups, inside := make(map[string]*group), make(map[string]*group)
-	seen := make(map[string]bool, len(sc.processes))
-	unreadable := 0
+	// Of workloads of which nothing is to be told groups has nil.
+	groups, inside := make(map[string]*group, len(sc.processes)), make(map[string]*group)
+	told, unreadable := 0, 0
 	for _, p := range sc.processes {
 		w := actors.workload(p)
-		seen[w.Key] = true
 		if w.Container != nil && !strings.HasPrefix(w.Key, monitorKey) {
 			if inside[w.Key] == nil {
 				inside[w.Key] = newGroup(w)
 			}
 			inside[w.Key].members = append(inside[w.Key].members, member{p: p})
 		}
-		m := member{p, sc.suspects(ctx, p)}
-		sc.noteStale(m.suspects)
-		if len(m.suspects) == 0 && p.Err == nil {
-			continue
+		m, suspicious := sc.member(ctx, p)
+		g, seen := groups[w.Key]
+		if suspicious && g == nil {
+			g = newGroup(w)
+			groups[w.Key] = g
+			told++
+		} else if !seen {
+			groups[w.Key] = nil
 		}
-		if !sc.present(&m) {
-			p.gone = len(m.suspects) > 0
+		if !suspicious {
 			continue
 		}
 		if p.Err != nil {
 			unreadable++
 		}
-		g := groups[w.Key]
-		if g == nil {
-			g = newGroup(w)
-			groups[w.Key] = g
-		}
 		g.members = append(g.members, m)
 	}
 	notices := sc.supersede(ctx, groups, inside)
 	unreadables := sc.unreadable(groups, inside, notices)
-	r.Findings = make([]Finding, 0, len(unreadables)+len(groups)+len(notices)+1)
+	r.Findings = make([]Finding, 0, len(unreadables)+told+len(inside)+len(notices)+1)
 	r.Findings = append(r.Findings, unreadables...)
 	for _, g := range groups {
-		r.Findings = append(r.Findings, sc.finding(ctx, g))
+		if g != nil {
+			r.Findings = append(r.Findings, sc.finding(ctx, g))
+		}
 	}
 	for _, n := range notices {
 		r.Findings = append(r.Findings, sc.noticeFinding(n))
@@ -81,7 +80,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 	if n := r.Summary.Unknown; n > 0 {
 		sc.warnings.add(SubjectFindings, fmt.Errorf("%d workloads could not be judged: see those of state unknown", n), "")
 	}
-	r.Summary.Workloads = len(seen)
+	r.Summary.Workloads = len(groups)
 	r.Seen = make([]Seen, 0, len(sc.processes))
 	for _, p := range sc.processes {
 		if !p.gone {
@@ -133,6 +132,21 @@ func (g *group) monitors() bool { return strings.HasPrefix(g.w.Key, monitorKey) 
 type member struct {
 	p        *process
 	suspects []judgement
+}
+
+// member says what a process runs that is not known to be current, and false if there is
+// nothing to tell of it.
+func (sc *scan) member(ctx context.Context, p *process) (member, bool) {
+	m := member{p, sc.suspects(ctx, p)}
+	sc.noteStale(m.suspects)
+	if len(m.suspects) == 0 && p.Err == nil {
+		return m, false
+	}
+	if !sc.present(&m) {
+		p.gone = len(m.suspects) > 0
+		return m, false
+	}
+	return m, true
 }
 
 // suspects are the loads of a process that are not known to be current.

@@ -21,12 +21,14 @@ type ledger struct {
 	carried map[string][]*store.Exposure
 	seen    time.Time
 	wanted  []store.Exposure // of the finding at hand
+	round   uint64           // reports that were entered
 }
 
 // account is one finding that lasts.
 type account struct {
 	finding   Finding
 	exposures []*store.Exposure // nil for a finding that is unknown
+	round     uint64            // of the last report that had it
 }
 
 // entries are what a report changed.
@@ -54,17 +56,16 @@ func (l *ledger) enter(r *Report) entries {
 	// What is not found any more may have ended while it was looked for.
 	until := now.Add(time.Duration(r.DurationSeconds * float64(time.Second)))
 	unsure := make(map[string]bool)
-	seen := make(map[string]bool, len(r.Findings))
+	l.round++
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		if f.State == Effective {
 			continue // it is listed, and no alarm
 		}
-		seen[f.ID] = true
 		a := l.accounts[f.ID]
 		was := Effective
 		if a != nil {
-			was = a.finding.State
+			was, a.round = a.finding.State, l.round
 		}
 		switch {
 		case f.State == Unknown && was != Unknown && !l.unsure[f.ID] && l.carried[f.ID] == nil:
@@ -77,17 +78,16 @@ func (l *ledger) enter(r *Report) entries {
 	}
 	l.unsure = unsure
 	for id, a := range l.accounts {
-		if !seen[id] {
+		if a.round != l.round {
 			l.close(a, until, now, &e)
 			delete(l.accounts, id)
 		}
 	}
 	for id, list := range l.carried {
 		delete(l.carried, id)
-		if !seen[id] {
-			// It ended at some time in which nobody looked: at the earliest then.
-			l.close(restored(list), l.seen, now, &e)
-		}
+		// Those of findings that the report has were taken over. This one ended at some
+		// time in which nobody looked: at the earliest then.
+		l.close(restored(list), l.seen, now, &e)
 	}
 	slices.SortStableFunc(e.events, func(a, b Event) int { return strings.Compare(a.Finding.ID, b.Finding.ID) })
 	return e
@@ -118,7 +118,7 @@ func restored(list []*store.Exposure) *account {
 // open begins the account of a finding, or goes on with the one that it had when
 // the sensor last stopped.
 func (l *ledger) open(f *Finding, now time.Time, e *entries) {
-	a := &account{finding: *f}
+	a := &account{finding: *f, round: l.round}
 	l.accounts[f.ID] = a
 	carried := l.carried[f.ID]
 	delete(l.carried, f.ID)

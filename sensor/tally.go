@@ -15,6 +15,7 @@ import (
 // nothing, for thousands of workloads.
 type tally struct {
 	reasons []reasoned
+	room    [2]reasoned // for reasons, of which there are seldom more
 	loads   []packageLoads
 	places  map[packageLoad]int // of loads, once there are many
 	since   time.Time
@@ -45,7 +46,11 @@ type packageLoads struct {
 	layer  *Layer // that shipped it, as far as that is known
 }
 
-func newTally(c *workload.Container) *tally { return &tally{container: c} }
+func newTally(c *workload.Container) *tally {
+	t := &tally{container: c}
+	t.reasons = t.room[:0]
+	return t
+}
 
 // fewLoads is up to how many loads are looked through one by one.
 const fewLoads = 8

@@ -203,6 +203,16 @@ func is(kind sensor.EventType, d *lab.Daemon) func(*sensor.Event) bool {
 	return func(e *sensor.Event) bool { return e.Type == kind && lab.Concerns(e, d.PID) }
 }
 
+// tells is an event which says that a process runs older code than a version, be it the
+// first one or another after it: on a busy machine the first is told while dpkg is still
+// at work and names the version that was installed before.
+func tells(d *lab.Daemon, installed string) func(*sensor.Event) bool {
+	return func(e *sensor.Event) bool {
+		return (is(sensor.EventStale, d)(e) || is(sensor.EventChanged, d)(e)) &&
+			len(e.Finding.Packages) > 0 && e.Finding.Packages[0].Installed.Version == installed && e.Finding.Packages[0].Installed.State == ""
+	}
+}
+
 // checkPatch holds what the event of an upgrade says besides its versions.
 func (m *machine) checkPatch(e sensor.Event, began, done time.Time) {
 	m.t.Helper()

@@ -174,7 +174,8 @@ func judgeKernel(m *machine, installed []*installedKernel, packages []owner.Pack
 // judgeNoKernel judges where no installed kernel can be seen: it may come from outside, as in
 // many guests, if nothing speaks for one of the machine's own.
 func judgeNoKernel(m *machine, packages []owner.Package) kernelVerdict {
-	for _, img := range m.images {
+	if len(m.images) > 0 {
+		img := &m.images[0]
 		why := img.File + " does not tell its release"
 		if img.Err != nil {
 			why += ": " + img.Err.Error()

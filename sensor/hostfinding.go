@@ -200,11 +200,21 @@ func (sc *scan) kernelChanges(ctx context.Context, pk *packages, p *owner.Packag
 		}
 		from.Source, from.SourceVersion = "linux"+strings.TrimSuffix(rest, "-"+p.Arch), p.Version
 	}
+	if branchOf(loaded) != branchOf(p.Version) {
+		// What was fixed in one branch was fixed in the other at another time.
+		return changes{}
+	}
 	ch := sc.changesOf(ctx, pk, from, loaded)
 	if from.Name == p.Name && from.Source != p.Source && len(ch.cves) == 0 {
 		ch.cves = nil
 	}
 	return ch
+}
+
+// branchOf is the branch of kernels that a version is of: "6.1" of "6.1.192-2".
+func branchOf(version string) string {
+	words := strings.SplitN(withoutEpoch(version), ".", 3)
+	return strings.Join(words[:min(len(words), 2)], ".")
 }
 
 // livepatched are the CVEs that the changelogs of applied live patches name. One that is

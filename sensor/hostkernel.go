@@ -183,7 +183,10 @@ func judgeNoKernel(m *machine, packages []owner.Package) kernelVerdict {
 		return kernelVerdict{state: Unknown, why: why}
 	}
 	if len(packages) > 0 {
-		return kernelVerdict{state: Unknown, why: "package " + packages[0].Name + " is installed, and there is no kernel that can be read"}
+		newest := slices.MaxFunc(packages, func(a, b owner.Package) int {
+			return kernel.Compare(releaseOfPackage(a), releaseOfPackage(b))
+		})
+		return kernelVerdict{state: Unknown, why: "package " + newest.Name + " is installed, and there is no kernel that can be read"}
 	}
 	if m.unmounted != "" {
 		return kernelVerdict{state: Unknown, why: m.unmounted + " of fstab is not mounted"}

@@ -178,6 +178,14 @@ func TestReleaseOfPackage(t *testing.T) {
 	}
 }
 
+func TestBranchOf(t *testing.T) {
+	for version, want := range map[string]string{"6.1.192-2": "6.1", "6.12.117-1": "6.12", "0:5.14.0-427.el9": "5.14", "6": "6", "": ""} {
+		if got := branchOf(version); got != want {
+			t.Errorf("%q: %q", version, got)
+		}
+	}
+}
+
 func TestBuildText(t *testing.T) {
 	for _, c := range []struct{ version, build, built string }{
 		{"Linux version 6.1.0-35-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.137-1 (2025-05-07)",

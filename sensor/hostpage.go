@@ -75,17 +75,23 @@ func (sc *scan) managerStatus() []ManagerStatus {
 			byManager[p.Manager] = m
 		}
 		m.Packages++
-		sc.noteChanges(m, pk, p)
+		noteChanges(m, sc.historyOf(pk, p))
 	}
 	for _, m := range byManager {
+		if len(byManager) == 1 {
+			// Removals are of packages that are not there any more.
+			for _, history := range pk.history {
+				noteChanges(m, history)
+			}
+		}
 		list = append(list, *m)
 	}
 	slices.SortFunc(list, func(a, b ManagerStatus) int { return strings.Compare(a.Manager, b.Manager) })
 	return list
 }
 
-func (sc *scan) noteChanges(m *ManagerStatus, pk *packages, p owner.Package) {
-	for _, ch := range sc.historyOf(pk, p) {
+func noteChanges(m *ManagerStatus, history []owner.Change) {
+	for _, ch := range history {
 		if at := changedAt(ch); !at.IsZero() && (m.LastChange == nil || at.After(*m.LastChange)) {
 			m.LastChange = moment(at)
 		}

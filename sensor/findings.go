@@ -28,6 +28,7 @@ func (sc *scan) report(ctx context.Context) *Report {
 		Gaps: []Gap{}, Findings: []Finding{},
 	}
 	sc.openAdvisories()
+	sc.age()
 	actors := sc.actors()
 	// Of workloads of which nothing is to be told groups has nil.
 	groups, inside := make(map[string]*group, len(sc.processes)), make(map[string]*group)

@@ -155,7 +155,10 @@ func (sc *scan) stacked(c *class) bool {
 	}
 	if c.onOverlay == NotKnown {
 		fstype, err := c.base.root.FSType(c.shown)
-		c.onOverlay = answer(err == nil && fstype == unix.OVERLAYFS_SUPER_MAGIC)
+		if err != nil {
+			return false
+		}
+		c.onOverlay = answer(fstype == unix.OVERLAYFS_SUPER_MAGIC)
 	}
 	return c.onOverlay == Yes
 }

@@ -133,6 +133,14 @@ func (m *memory) recognise(f *snapshot.File, l *loaded, p *process) {
 	l.copied = l.copiedUp()
 }
 
+// age takes note of the readings that are not recent any more: a scan may take long.
+func (sc *scan) age() {
+	now := bootNow()
+	for _, p := range sc.processes {
+		p.recent = p.recent && now-p.key.read < rereadAfter
+	}
+}
+
 // recently reports whether a running sensor has just seen that a process is there, and
 // read not long before now what it has mapped. Of execve it would have been told since.
 func (r *remembered) recently(now time.Duration) bool { return r.alive && now-r.key.read < rereadAfter }

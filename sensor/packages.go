@@ -148,7 +148,7 @@ func (sc *scan) hidesDatabase(v *view) bool {
 // hostView is the host's own root as a view.
 func (sc *scan) hostView() *view {
 	if sc.host == nil {
-		sc.host = &view{root: sc.root, link: "/"}
+		sc.host = &view{root: sc.root, link: "/", left: &sc.dirsLeft}
 	}
 	return sc.host
 }

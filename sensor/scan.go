@@ -30,6 +30,8 @@ type scan struct {
 	processes []*process
 	byPID     map[int]*process
 	views     map[viewKey]*view
+	// dirsLeft is how many directories all views may still hold open together.
+	dirsLeft  int
 	files     map[*snapshot.File]*loaded
 	order     []*class // classes as they were met
 	databases map[databaseID]*packages
@@ -83,11 +85,16 @@ type process struct {
 	copies    *ownCopies         // what it has of its files, once asked for
 }
 
+// maxHeldDirs bounds the directories that a scan holds open: anybody who may make
+// namespaces makes views.
+const maxHeldDirs = 256
+
 func newScan(s *Sensor, fs proc.FS, root *file.Root, source string, boot snapshot.BootTime) *scan {
 	return &scan{
 		Sensor: s, fs: fs, root: root, source: source, boot: boot,
 		exeProtected: host.WriteProtectsExecutables(host.KernelRelease()),
 		views:        make(map[viewKey]*view),
+		dirsLeft:     maxHeldDirs,
 		files:        make(map[*snapshot.File]*loaded),
 		databases:    make(map[databaseID]*packages),
 		stale:        make(map[*class]*judgement),
@@ -275,7 +282,7 @@ func (sc *scan) examine(p *process) {
 	key := viewKey{p.RootKey, p.MntNS}
 	v := sc.views[key]
 	if v == nil {
-		v = &view{key: key, first: p}
+		v = &view{key: key, first: p, left: &sc.dirsLeft}
 		sc.views[key] = v
 	}
 	p.view = v

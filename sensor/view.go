@@ -16,6 +16,7 @@ type view struct {
 	key  viewKey
 	root *file.Root // nil until opened
 	dirs *file.Dirs // of root, once something was looked up
+	left *int       // see scan.dirsLeft; nil where no directory is to be held open
 	// link is the root as the kernel names it: "/" unless the processes were
 	// moved by chroot(2).
 	link  string
@@ -152,8 +153,11 @@ func (v *view) closeDirs() {
 
 // stat describes what a name leads to, for the many names of one scan.
 func (v *view) stat(name string) (file.Info, error) {
+	if v.left == nil {
+		return v.root.Stat(name)
+	}
 	if v.dirs == nil {
-		v.dirs = file.NewDirs(v.root)
+		v.dirs = file.NewDirs(v.root, v.left)
 	}
 	return v.dirs.Stat(name)
 }

@@ -270,7 +270,7 @@ func (l *line) process(p *sensor.Process) {
 	l.field(`,"comm":`, p.Comm)
 	l.field(`,"exe":`, p.Exe)
 	l.key(`,"uid":`)
-	l.number(int(p.UID))
+	l.b = strconv.AppendUint(l.b, uint64(p.UID), 10)
 	l.key(`,"files":`)
 	if p.Files == nil {
 		l.key("null}")
@@ -301,7 +301,7 @@ func (l *line) seen(s *sensor.Seen) {
 	l.key(`{"pid":`)
 	l.number(s.PID)
 	l.key(`,"uid":`)
-	l.number(int(s.UID))
+	l.b = strconv.AppendUint(l.b, uint64(s.UID), 10)
 	l.field(`,"workload":`, s.Workload)
 	l.optional(`,"container":`, s.Container)
 	l.optional(`,"container_id":`, s.ContainerID)

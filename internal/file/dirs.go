@@ -9,10 +9,13 @@ import (
 // Dirs follows many names in one root within a short time. Libraries stand in few
 // directories: a directory is followed once and held open, and what stands in it is then
 // found by one system call instead of three. A directory that is put in the place of
-// another meanwhile is not noticed; what stands in a directory always is. The zero value
-// is not usable; Dirs is for one goroutine.
+// another meanwhile is not noticed; what stands in a directory always is. A file system
+// cannot be unmounted while one of its directories is held. The zero value is not usable;
+// Dirs is for one goroutine.
 type Dirs struct {
 	root *Root
+	// left is how many directories may still be held open by all who share it.
+	left *int
 	// fds are the directories that were asked for, by the name with its last slash;
 	// notOpen for those from which one name was asked so far, or that cannot be held.
 	fds  map[string]int
@@ -22,13 +25,15 @@ type Dirs struct {
 const (
 	notOpen = -1
 	// maxDirs bounds the directories that are remembered, and maxOpenDirs those that
-	// are held open.
+	// are held open of one root.
 	maxDirs     = 1024
 	maxOpenDirs = 16
 )
 
-// NewDirs makes one for a root, which has to stay open for as long.
-func NewDirs(r *Root) *Dirs { return &Dirs{root: r, fds: make(map[string]int)} }
+// NewDirs makes one for a root, which has to stay open for as long. What it holds open is
+// taken from left, which others of the same goroutine may share: whoever has many roots
+// has as many descriptors for all of them, and the roots may be a stranger's.
+func NewDirs(r *Root, left *int) *Dirs { return &Dirs{root: r, left: left, fds: make(map[string]int)} }
 
 // Close lets the directories go. The Dirs may be used again.
 func (d *Dirs) Close() {
@@ -39,6 +44,7 @@ func (d *Dirs) Close() {
 		}
 	}
 	clear(d.fds)
+	*d.left += d.open
 	d.open = 0
 }
 
@@ -74,7 +80,7 @@ func (d *Dirs) dir(name string) (fd int, ok bool) {
 			d.fds[name] = notOpen
 		}
 		return notOpen, false
-	case d.open == maxOpenDirs:
+	case d.open == maxOpenDirs || *d.left <= 0:
 		return notOpen, false
 	}
 	fd, err := d.root.openat2("open", name, unix.O_PATH|unix.O_DIRECTORY)
@@ -83,5 +89,6 @@ func (d *Dirs) dir(name string) (fd int, ok bool) {
 	}
 	d.fds[name] = fd
 	d.open++
+	*d.left--
 	return fd, true
 }

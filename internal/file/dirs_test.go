@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
@@ -47,11 +48,51 @@ var oddNames = []string{
 }
 
 // TestDirs holds that names are followed as a root follows them, whatever is on the way.
+// many is more than a test holds open.
+const many = 1000
+
+// However many roots there are, they hold no more directories open than they share.
+func TestDirsShare(t *testing.T) {
+	dir := t.TempDir()
+	left := 3
+	var all []*Dirs
+	for i := range 10 {
+		sub := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.MkdirAll(filepath.Join(sub, "lib"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(sub, "lib/a"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, err := OpenRoot(sub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		d := NewDirs(r, &left)
+		for range 3 {
+			if _, err := d.Stat("/lib/a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, d)
+	}
+	if left != 0 {
+		t.Errorf("%d left", left)
+	}
+	for _, d := range all {
+		d.Close()
+	}
+	if left != 3 {
+		t.Errorf("%d left of 3 when all are closed", left)
+	}
+}
+
 func TestDirs(t *testing.T) {
 	dir := t.TempDir()
 	oddTree(t, dir)
 	r := openRoot(t, dir)
-	d := NewDirs(r)
+	d := NewDirs(r, new(many))
 	defer d.Close()
 	for range 2 {
 		for _, name := range oddNames {
@@ -81,7 +122,7 @@ func TestDirs(t *testing.T) {
 func TestDirsBounds(t *testing.T) {
 	dir := t.TempDir()
 	r := openRoot(t, dir)
-	d := NewDirs(r)
+	d := NewDirs(r, new(many))
 	defer d.Close()
 	for i := range 3 * maxOpenDirs {
 		sub := fmt.Sprintf("/d%d", i)
@@ -118,7 +159,7 @@ func TestDirsAvoid(t *testing.T) {
 	oddTree(t, dir)
 	r := openRoot(t, dir)
 	r.Avoid([]string{"/usr/lib"})
-	d := NewDirs(r)
+	d := NewDirs(r, new(many))
 	defer d.Close()
 	for _, name := range oddNames {
 		compareStats(t, d, r, name)
@@ -137,7 +178,7 @@ func FuzzDirs(f *testing.F) {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		d := NewDirs(r)
+		d := NewDirs(r, new(many))
 		defer d.Close()
 		compareStats(t, d, r, name)
 	})

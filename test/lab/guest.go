@@ -30,30 +30,53 @@ type Guest struct {
 	leave func()
 }
 
+// bootLimit bounds how long it may take until the guest asks who logs in, which is a
+// quarter of a minute on a machine that has nothing else to do; and bootTries how often
+// that is tried: now and then an emulated machine gets nowhere.
+const (
+	bootLimit = 2 * time.Minute
+	bootTries = 3
+)
+
 // Boot starts the guest and waits until its units are up. It ends with the test.
 func (d GuestDisk) Boot(t testing.TB) *Guest {
 	t.Helper()
 	g := &Guest{disk: d, port: freePort(t)}
-	g.vm = Machine{
-		Kernel: Kernel{Release: "its own", PackageVersion: "as GRUB decides", Suite: "guest", Image: d.grub},
-		CPUs:   2, Memory: 768, Limit: guestLimit,
-		Args: []string{
-			"-drive", "file=" + d.image + ",format=raw,if=none,id=disk,cache=unsafe", "-device", "nvme,drive=disk,serial=disk",
-			// The guest reaches nothing, and is reached from this machine only.
-			"-netdev", fmt.Sprintf("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:%d-:22", g.port), "-device", "virtio-net-pci,netdev=net",
-			"-device", "virtio-rng-pci",
-		},
-	}.Boot(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the guest's console: …%s", tail(g.vm.Console()))
 		}
 	})
-	g.vm.Until(t, "there is a prompt to log in", func() bool { return strings.Contains(g.vm.Console(), " login: ") })
+	for try := 1; ; try++ {
+		g.vm = d.start(t, g.port)
+		began := time.Now()
+		asks := func() bool { return strings.Contains(g.vm.Console(), " login: ") }
+		g.vm.Until(t, "there is a prompt to log in", func() bool { return asks() || try < bootTries && time.Since(began) > bootLimit })
+		if asks() {
+			break
+		}
+		t.Logf("the guest did not boot within %v, and is started anew; its console: …%s", bootLimit, tail(g.vm.Console()))
+		g.vm.Kill()
+	}
 	g.enter(t)
 	_, _ = g.Try("systemctl", "is-system-running", "--wait") // degraded is an answer, too
 	g.setClock(t)
 	return g
+}
+
+// start starts the emulated machine.
+func (d GuestDisk) start(t testing.TB, port int) *VM {
+	t.Helper()
+	return Machine{
+		Kernel: Kernel{Release: "its own", PackageVersion: "as GRUB decides", Suite: "guest", Image: d.grub},
+		Memory: 768, Limit: guestLimit,
+		Args: []string{
+			"-drive", "file=" + d.image + ",format=raw,if=none,id=disk,cache=unsafe", "-device", "nvme,drive=disk,serial=disk",
+			// The guest reaches nothing, and is reached from this machine only.
+			"-netdev", fmt.Sprintf("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:%d-:22", port), "-device", "virtio-net-pci,netdev=net",
+			"-device", "virtio-rng-pci",
+		},
+	}.Boot(t)
 }
 
 // setClock sets the guest's clock, for what it has from the machine are whole seconds.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -392,5 +393,8 @@ func (sc *scan) drives(module string) bool {
 	}
 	defer sys.Close()
 	names, err := sys.ReadDir("module/"+module+"/drivers", 1)
-	return err == nil && len(names) > 0
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	return err != nil || len(names) > 0
 }

@@ -27,7 +27,7 @@ func (a RebootAdvice) withDefaults() RebootAdvice {
 }
 
 // rebootVerdict says whether the machine is to be rebooted: what only that makes effective
-// comes first, then what could not be told, then what speaks for it.
+// comes first, then what speaks for it, then what could not be told.
 func rebootVerdict(it *itself, r *Report, advice RebootAdvice) RebootVerdict {
 	var needed, advised, unknown []string
 	for i := range it.causes {

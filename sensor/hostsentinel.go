@@ -10,8 +10,8 @@ import (
 )
 
 // readSentinels lists who asks for a reboot. What the sensor wrote itself only repeats its
-// own verdict, and what is older than the boot was
-// left over: /run is not always made anew.
+// own verdict, and what is older than the boot was left over: /run is not always made
+// anew.
 func (sc *scan) readSentinels(booted time.Time) []Sentinel {
 	list := []Sentinel{}
 	requests, err := sentinel.Read(sc.root)
@@ -77,7 +77,11 @@ func (sc *scan) wouldAsk(booted time.Time) []Sentinel {
 // could not be told changes nothing.
 func (d *daemon) maintain(sc *scan, r *Report) {
 	dir := d.live.SentinelDir
-	if dir == "" || r.Reboot.Need == NeedUnknown {
+	if dir == "" {
+		return
+	}
+	unknown := slices.ContainsFunc(sc.about.causes, func(c Cause) bool { return c.Need == NeedUnknown })
+	if r.Reboot.Need != NeedReboot && (unknown || r.Reboot.Need == NeedUnknown) {
 		return
 	}
 	var need *sentinel.Need

@@ -37,15 +37,39 @@ func TestMaintain(t *testing.T) {
 		}
 	}
 
+	// What speaks for a reboot does not say that the rest is known.
+	sc := b.scan(time.Now(), nil)
+	sc.about = &itself{causes: []Cause{{State: Stale, Action: Reboot, Need: NeedReboot}}}
+	d.maintain(sc, &Report{Reboot: &RebootVerdict{Need: NeedReboot, Why: []string{"an old kernel runs"}}})
+	sc.about = &itself{causes: []Cause{{State: Unknown, Need: NeedUnknown}}}
+	d.maintain(sc, &Report{Reboot: &RebootVerdict{Need: NeedAdvised, Why: []string{"somebody asks"}}})
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("gone although something is not known: %v", err)
+	}
+	sc.about = &itself{}
+	d.maintain(sc, &Report{Reboot: &RebootVerdict{Need: NeedNone}})
+
 	// Another's is left alone.
 	if err := os.WriteFile(file, []byte("*** System restart required ***\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	sc := b.scan(time.Now(), nil)
-	sc.about = &itself{}
 	d.maintain(sc, &Report{Reboot: &RebootVerdict{Need: NeedNone}})
 	if content, err := os.ReadFile(file); err != nil || string(content) != "*** System restart required ***\n" {
 		t.Errorf("%q, %v", content, err)
+	}
+}
+
+// A module of which it cannot be told what it drives drives something.
+func TestDrives(t *testing.T) {
+	b := newBox(t, "6.1.0-44-amd64", "6.1.164-1")
+	b.put(b.sys, "module/idle/refcnt", "0\n")
+	b.put(b.sys, "module/driver/drivers/pci:x", "")
+	b.put(b.sys, "module/odd/drivers", "no directory")
+	sc := b.scan(time.Now(), nil)
+	for name, want := range map[string]bool{"idle": false, "driver": true, "odd": true} {
+		if got := sc.drives(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 
